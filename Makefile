@@ -1,0 +1,55 @@
+# Two commands: `make reproduce` (environment, then the study) and `make test`.
+
+PYTHON ?= python3
+ENV := env
+JOBS ?= 2
+
+.PHONY: help env reproduce check-results test test-all smoke lint bench clean
+
+help:
+	@echo "make reproduce      build the environment, run the mini study, write results/"
+	@echo "make check-results  compare results/scores.csv with what the study must show"
+	@echo "make test           fast tests and the smoke profile end to end"
+	@echo "make test-all       the slow tests too"
+	@echo "make bench          benchmarks, into benchmarks/results/"
+	@echo "make clean          remove out/ (results/ stays)"
+
+env: $(ENV)/.complete
+
+# The marker is written last: an environment that was interrupted is built again.
+$(ENV)/.complete: requirements.txt requirements-test.txt constraints.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: Python 3.11 or newer is needed"; echo "hint: make PYTHON=python3.11"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "error: this Python cannot create environments"; echo "hint: apt-get install -y python3-venv"; exit 1; }
+	rm -rf $(ENV)
+	$(PYTHON) -m venv $(ENV)
+	$(ENV)/bin/python -m pip install -q --disable-pip-version-check -r requirements.txt -r requirements-test.txt -c constraints.txt
+	$(ENV)/bin/python -m pip install -q --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+reproduce: $(ENV)/.complete
+	$(ENV)/bin/ducttape main.tape -y -j $(JOBS)
+	@$(ENV)/bin/ducttape main.tape report --json | $(ENV)/bin/python scripts/results_run.py --report - --out results
+
+check-results: $(ENV)/.complete
+	$(ENV)/bin/python scripts/results_check.py --scores results/scores.csv --report results/run.json
+
+test: $(ENV)/.complete
+	$(ENV)/bin/python -m pytest -q -n 2
+	$(ENV)/bin/python -m pytest -q -m smoke
+
+test-all: $(ENV)/.complete
+	$(ENV)/bin/python -m pytest -q -m ''
+
+smoke: $(ENV)/.complete
+	$(ENV)/bin/ducttape main.tape -C configs/smoke.tconf -y -j $(JOBS)
+
+lint: $(ENV)/.complete
+	$(ENV)/bin/ruff check src scripts tests benchmarks
+
+bench: $(ENV)/.complete
+	$(ENV)/bin/python benchmarks/engine.py
+
+clean:
+	rm -rf out
