@@ -1,0 +1,215 @@
+"""Text to ids and back, for the base vocabulary and for the one extended by speech units.
+
+Guarantees: ids do not depend on what else is tokenized, units, specials and chat marks are always single ids, and
+`decode(encode(text)) == text` for text the base model can represent (all text, when it has byte fallback).
+
+Ids follow the published tokenizer: SentencePiece pieces first (base, `<CLS> <EOD> <MASK> <PAD> <SEP>`, units), then
+`<|im_end|>` and `<|im_start|>`, which live outside SentencePiece. As there (transformers' slow, "legacy" Llama
+tokenizer), text after a mark outside SentencePiece is tokenized as if it began a sentence, so it opens with `▁`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import sentencepiece
+
+from spire.errors import UserError
+
+LAYOUT_FILE = "spire_vocabulary.json"
+MODEL_FILE = "tokenizer.model"
+IM_END, IM_START = "<|im_end|>", "<|im_start|>"
+PAD_MULTIPLE = 64
+PUA_FIRST = 0xF0000
+
+
+@dataclass
+class Layout:
+    """Which ids mean what; written beside the SentencePiece model as `spire_vocabulary.json`.
+
+    Attributes: base (pieces before the extension), specials (list of str, ids from `base`), first_unit and units
+    (unit i has id first_unit + i), instruct (tokens outside SentencePiece, in id order), size (all ids), padded_size
+    (rows of the embedding matrices: size rounded up to a multiple of 64).
+    """
+
+    base: int
+    specials: list[str] = field(default_factory=list)
+    first_unit: int = 0
+    units: int = 0
+    instruct: list[str] = field(default_factory=list)
+    size: int = 0
+    padded_size: int = 0
+
+    def __post_init__(self) -> None:
+        self.first_unit = self.first_unit or self.base + len(self.specials)
+        self.size = self.size or self.first_unit + self.units + len(self.instruct)
+        self.padded_size = self.padded_size or -(-self.size // PAD_MULTIPLE) * PAD_MULTIPLE
+
+
+class Vocabulary:
+    """A SentencePiece model and its layout.
+
+    >>> vocabulary = Vocabulary.load("model/")        # doctest: +SKIP
+    >>> vocabulary.decode(vocabulary.encode("hello")) # doctest: +SKIP
+    'hello'
+    """
+
+    def __init__(self, model: bytes, layout: Layout | None = None):
+        self.model = model
+        self._sp = sentencepiece.SentencePieceProcessor()
+        self._sp.LoadFromSerializedProto(model)
+        pieces = self._sp.get_piece_size()
+        self.layout = layout or Layout(base=pieces)
+        expected = self.layout.size - len(self.layout.instruct)
+        if expected != pieces:
+            raise UserError(
+                f"{LAYOUT_FILE} describes {expected} SentencePiece pieces, but {MODEL_FILE} has {pieces}",
+                hint="the two files belong to different models; make the directory again with vocabulary_extend.py",
+            )
+        first = self.layout.size - len(self.layout.instruct)
+        outside = {t: first + i for i, t in enumerate(self.layout.instruct)}
+        # transformers registers these three as added tokens, so they are recognized inside text.
+        for i in (self._sp.unk_id(), self._sp.bos_id(), self._sp.eos_id()):
+            outside[self._sp.id_to_piece(i)] = i
+        self._outside = outside
+        self._special_text = {i: t for t, i in outside.items()}
+        self._split = re.compile("(" + "|".join(re.escape(t) for t in sorted(outside, key=len, reverse=True)) + ")")
+        self._pieces = self._sp.id_to_piece(list(range(pieces)))
+        self._holes = {self._sp.unk_id(), *range(self.layout.size, self.layout.padded_size)}
+
+    @classmethod
+    def load(cls, path: str | Path) -> Vocabulary:
+        """Read a model directory (`tokenizer.model` and, if extended, `spire_vocabulary.json`) or a bare `.model` file.
+
+        Raises UserError when files are missing or disagree.
+        """
+        path = Path(path)
+        model = path / MODEL_FILE if path.is_dir() else path
+        if not model.is_file():
+            raise UserError(f"no SentencePiece model at {model}", hint="vocabulary_train.py makes one")
+        layout_file = path / LAYOUT_FILE
+        layout = None
+        if path.is_dir() and layout_file.is_file():
+            try:
+                layout = Layout(**json.loads(layout_file.read_text("utf-8")))
+            except (TypeError, ValueError) as e:
+                raise UserError(f"{layout_file} is not a vocabulary layout: {e}") from e
+        try:
+            return cls(model.read_bytes(), layout)
+        except RuntimeError as e:
+            raise UserError(f"{model} is not a SentencePiece model: {e}") from e
+
+    def save(self, directory: str | Path) -> None:
+        """Write `tokenizer.model` and `spire_vocabulary.json` into an existing directory, each atomically."""
+        text = json.dumps(asdict(self.layout), indent=1, ensure_ascii=False) + "\n"
+        for name, content in ((MODEL_FILE, self.model), (LAYOUT_FILE, text.encode("utf-8"))):
+            temporary = Path(directory) / f".{name}.tmp{os.getpid()}"
+            temporary.write_bytes(content)
+            os.replace(temporary, Path(directory) / name)
+
+    # ---- numbers
+
+    @property
+    def bos(self) -> int:
+        return self._sp.bos_id()
+
+    @property
+    def eos(self) -> int:
+        """`</s>`: ends pretraining lines. Instruct models end turns with `im_end` instead."""
+        return self._sp.eos_id()
+
+    @property
+    def pad(self) -> int:
+        """Equal to `eos`, as published: never derive a loss mask from it."""
+        return self._sp.eos_id()
+
+    @property
+    def im_end(self) -> int | None:
+        """Id of `<|im_end|>`; None in a vocabulary that was not extended."""
+        return self._outside.get(IM_END)
+
+    @property
+    def im_start(self) -> int | None:
+        return self._outside.get(IM_START)
+
+    @property
+    def newline(self) -> int:
+        """Id of the piece for a line break (the byte piece `<0x0A>` in Llama-like models)."""
+        return self._sp.encode("\n")[-1]
+
+    @property
+    def units(self) -> int:
+        return self.layout.units
+
+    @property
+    def size(self) -> int:
+        return self.layout.size
+
+    @property
+    def padded_size(self) -> int:
+        """Rows of the embedding matrices: `size` rounded up to a multiple of 64."""
+        return self.layout.padded_size
+
+    def __len__(self) -> int:
+        return self.layout.size
+
+    def unit_id(self, i: int) -> int:
+        """Id of unit i; IndexError outside 0..units-1."""
+        if not 0 <= i < self.layout.units:
+            raise IndexError(f"unit {i}: this vocabulary has {self.layout.units} units")
+        return self.layout.first_unit + i
+
+    def is_unit(self, token: int) -> bool:
+        return self.layout.first_unit <= token < self.layout.first_unit + self.layout.units
+
+    def piece(self, token: int) -> str:
+        """The text of one id (`<pad_i>` for rows of padding)."""
+        if token in self._special_text:
+            return self._special_text[token]
+        return self._pieces[token] if token < len(self._pieces) else f"<pad_{token}>"
+
+    # ---- text
+
+    def encode(self, text: str, bos: bool = False) -> list[int]:
+        """Ids of `text`; marks such as `<|im_start|>` and `</s>` inside it count as single tokens."""
+        ids = [self.bos] if bos else []
+        if "<" not in text:
+            ids.extend(self._sp.encode(text))
+            return ids
+        for part in self._split.split(text):
+            if part in self._outside:
+                ids.append(self._outside[part])
+            elif part:
+                ids.extend(self._sp.encode(part))
+        return ids
+
+    def decode(self, ids: list[int], skip_special: bool = True) -> str:
+        """Text of `ids`; each run between marks loses the word start that `encode` put before it.
+
+        By default `<s>`, `</s>`, `<unk>`, the chat marks and padding rows vanish; with `skip_special=False` they appear
+        as text. Byte pieces that are not UTF-8 together become U+FFFD. (transformers drops a second leading space.)
+        """
+        parts: list[str] = []
+        run: list[int] = []
+        pieces = len(self._pieces)
+
+        def flush() -> None:
+            if run:
+                parts.append(self._sp.decode(run))
+                run.clear()
+
+        for token in ids:
+            if token not in self._special_text and token < pieces:
+                run.append(token)
+                continue
+            # An unknown piece or a padding row is a hole inside a sentence; the other marks end one.
+            if not skip_special or token not in self._holes:
+                flush()
+            if not skip_special:
+                parts.append(self.piece(token))
+        flush()
+        return "".join(parts)
