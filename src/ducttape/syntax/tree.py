@@ -140,11 +140,15 @@ class Clause:
 
 @dataclass(frozen=True, slots=True)
 class Bash:
-    """The text between the braces of a body, exactly as written. `names` are the variables it reads, in order, once each."""
+    """The text between the braces of a body, exactly as written.
+
+    `names` are the variables it reads and `assigned` those it sets itself, each in order and once. A name may be in both.
+    """
 
     text: str
     span: Span = _span()
     names: tuple[str, ...] = field(default=(), compare=False)
+    assigned: tuple[str, ...] = field(default=(), compare=False)
 
 
 # --- blocks -----------------------------------------------------------------------------------------------------

@@ -1,0 +1,139 @@
+"""Bodies in bash: where they end and which variables they read.
+
+A body ends at a `}` with nothing but blanks behind it on its line. Of those places, the lexer of `shell_scan` proposes
+one and the grammar of tree-sitter checks it; when that one does not hold, the first place up to which the text is
+valid bash is taken; when there is none, the lexer's (the text may be bash that the grammar does not know), else the
+body has no end and the opening brace is reported.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+from ducttape.syntax.scanner import Cursor
+from ducttape.syntax.shell_scan import Scan, ends_line, scan
+from ducttape.syntax.source import Span
+from ducttape.syntax.tree import Bash
+
+_QUERY = """
+(variable_name) @read
+(variable_assignment name: (variable_name) @set)
+(variable_assignment name: (subscript name: (variable_name) @set))
+(for_statement variable: (variable_name) @set)
+(unset_command (variable_name) @set)
+(declaration_command (variable_name) @set)
+((command name: (command_name (word) @reader) argument: (word) @set_by_reader)
+  (#match? @reader "^(read|mapfile|readarray|getopts)$"))
+((command_name (word) @stray) (#eq? @stray "}"))
+"""
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_BRACE = re.compile(r"\}[ \t\r]*$", re.MULTILINE)
+# What may follow a body: the end of the file, the end of a group, or a word that starts a block.
+_FOLLOWS = re.compile(
+    r"(?:\Z|\}|(?:task|func|package|submitter|versioner|action|summary|of|plan|global|config|import|group|branchpoint"
+    r"|baseline|branch)(?:[ \t]|\{))"
+)
+# Bounds the work on a text in which nothing fits, so that parsing stays linear in the size of the tape.
+_MAX_CANDIDATES = 64
+_MAX_CHARACTERS = 1_000_000
+
+
+@cache
+def _grammar():
+    """(parser, query cursor) of tree-sitter, loaded with the first body: a tape without one never pays for it."""
+    import tree_sitter
+    import tree_sitter_bash
+
+    language = tree_sitter.Language(tree_sitter_bash.language())
+    return tree_sitter.Parser(language), tree_sitter.QueryCursor(tree_sitter.Query(language, _QUERY))
+
+
+class _Reading:
+    """What the grammar says of one text: whether it is `valid` bash, and the captured places."""
+
+    def __init__(self, text: str):
+        parser, query = _grammar()
+        root = parser.parse(text.encode("utf-8", "replace")).root_node
+        self.captures = query.captures(root)
+        self.valid = not root.has_error and "stray" not in self.captures
+
+    def names(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The names read and the names set, each in order and once."""
+        written = self.captures.get("set", [])
+        places = {node.start_byte for node in written}
+        read = [node for node in self.captures.get("read", []) if node.start_byte not in places]
+        return _ordered(read), _ordered([*written, *self.captures.get("set_by_reader", [])])
+
+
+def _ordered(nodes) -> tuple[str, ...]:
+    texts = (node.text.decode() for node in sorted(nodes, key=lambda node: node.start_byte))
+    return tuple(dict.fromkeys(name for name in texts if _IDENTIFIER.fullmatch(name) and name != "_"))
+
+
+def bash(text: str, span: Span) -> Bash:
+    """The body with this text."""
+    return _body(text, span, _Reading(text))
+
+
+def _body(text: str, span: Span, reading: _Reading) -> Bash:
+    read, assigned = reading.names()
+    return Bash(text, span, read, assigned)
+
+
+def body(cursor: Cursor) -> Bash:
+    """The body whose opening brace is at the cursor; the cursor ends behind the closing brace."""
+    opening = cursor.at
+    start = opening + 1
+    scanned = scan(cursor.text, start)
+    end, reading = _end(cursor, start, scanned)
+    if end is None:
+        hint, other, label = "the '}' that ends a body has nothing but blanks behind it on its line", None, ""
+        if scanned.stray is not None:
+            other, label = Span(cursor.source, scanned.stray, scanned.stray + 1), "text follows this brace on its line"
+        elif scanned.open_at is not None:
+            other = Span(cursor.source, scanned.open_at, scanned.open_at + 1)
+            label = f"{scanned.open_what} that starts here is never closed"
+        raise cursor.error("missing closing brace", opening, opening + 1, hint=hint, other=other, other_label=label)
+    cursor.at = end + 1
+    return _body(cursor.text[start:end], cursor.span(start, end), reading)
+
+
+def _end(cursor: Cursor, start: int, scanned: Scan) -> tuple[int | None, _Reading | None]:
+    text, proposed, reading = cursor.text, scanned.end, None
+    if proposed is not None:
+        reading = _Reading(text[start:proposed])
+        if reading.valid and _plausible(cursor, proposed):
+            return proposed, reading
+    # A block that starts in plain sight bounds the search. When the lexer stopped at its own proposal, or inside an
+    # unclosed quote, look as far as the work allowed goes.
+    unbounded = proposed is not None or scanned.limit == len(text)
+    limit = len(text) if unbounded else scanned.limit
+    fallback: tuple[int, _Reading] | None = None
+    budget = _MAX_CHARACTERS
+    for count, found in enumerate(_BRACE.finditer(text, start, limit)):
+        at = found.start()
+        budget -= at - start
+        if count >= _MAX_CANDIDATES or budget < 0:
+            break
+        if at == proposed or (at > start and text[at - 1] not in " \t\r\n;&"):
+            continue
+        if not _plausible(cursor, at):
+            continue
+        candidate = _Reading(text[start:at])
+        if candidate.valid:
+            fallback = (at, candidate)
+            break
+    if fallback is not None:
+        return fallback
+    return proposed, reading
+
+
+def _plausible(cursor: Cursor, at: int) -> bool:
+    """Whether a body may end at the brace at `at`, judged by what comes behind it."""
+    if not ends_line(cursor.text, at):
+        return False
+    ahead = Cursor(cursor.source, at + 1)
+    while ahead.skip_space() or (not ahead.looking_at("/*") and ahead.skip_comment()):
+        pass
+    return ahead.looking_at("/*") or _FOLLOWS.match(ahead.text, ahead.at) is not None

@@ -1,0 +1,289 @@
+"""The blocks of a tape, one reader for each kind.
+
+`block(cursor)` reads one block that starts at the cursor and leaves the cursor behind it. Errors are raised at their
+exact place as `TapeError`; the parser decides where to go on.
+"""
+
+from __future__ import annotations
+
+import re
+
+from ducttape.syntax.bash import body
+from ducttape.syntax.diagnostics import did_you_mean
+from ducttape.syntax.headers import assignment, clauses
+from ducttape.syntax.scanner import Cursor
+from ducttape.syntax.source import Span
+from ducttape.syntax.tree import (
+    Block,
+    Call,
+    Clause,
+    Goal,
+    Group,
+    Import,
+    Literal,
+    Plan,
+    PlanBranches,
+    Reach,
+    TaskLike,
+    Variables,
+)
+from ducttape.syntax.values import plan_branches
+
+# The words that start a block, with what follows them.
+TASK_LIKE = ("task", "func", "package", "action", "of", "baseline", "branch")
+GROUPS = ("submitter", "versioner", "summary", "group", "branchpoint")
+KEYWORDS = (*TASK_LIKE, *GROUPS, "plan", "global", "config", "import")
+# Headers of these declare names and give no values.
+_FORMAL = ("func", "action", "submitter", "versioner")
+_MEMBERS = {
+    "submitter": ("action",),
+    "versioner": ("action",),
+    "summary": ("of",),
+    "group": ("task", "func", "summary", "branchpoint", "group"),
+    "branchpoint": ("baseline", "branch"),
+}
+_MAX_DEPTH = 40
+_WORD = re.compile(r"[^\s{(\"']+")
+
+
+def keyword(cursor: Cursor, allowed: tuple[str, ...], where: str) -> str:
+    """The word that starts a block here, one of `allowed`."""
+    start = cursor.at
+    word = cursor.match(_WORD)
+    if word in allowed and (cursor.ends_word() or cursor.peek() in "{\"'"):
+        return word
+    cursor.at = start
+    if word is None:
+        raise cursor.error(f"unexpected {cursor.found()} {where}", hint=f"known blocks: {', '.join(allowed)}")
+    hint = did_you_mean(word, allowed)
+    if word in KEYWORDS:
+        raise cursor.error(f"'{word}' cannot stand {where}", start, start + len(word), hint=hint)
+    raise cursor.error(f"unknown block '{word}'", start, start + len(word), hint=hint)
+
+
+def block(cursor: Cursor) -> Block:
+    """The top-level block that starts here."""
+    start = cursor.at
+    kind = keyword(cursor, KEYWORDS, "at the top level")
+    if kind == "import":
+        return _import(cursor, start)
+    if kind == "plan":
+        return _plan(cursor, start)
+    if kind in ("global", "config"):
+        return _variables(cursor, start, kind)
+    return _named_block(cursor, start, kind, 0)
+
+
+def _named_block(cursor: Cursor, start: int, kind: str, depth: int) -> TaskLike | Call | Group:
+    name, name_span = _block_name(cursor, kind)
+    if kind in GROUPS:
+        return _group(cursor, start, kind, name, name_span, depth)
+    if kind == "task":
+        call = _call(cursor, start, name, name_span)
+        if call is not None:
+            return call
+    header = clauses(cursor, formal=kind in _FORMAL)
+    _expect_brace(cursor, kind, name, header)
+    text = body(cursor)
+    return TaskLike(kind, name, header, text, cursor.span(start), name_span)
+
+
+def _block_name(cursor: Cursor, kind: str) -> tuple[str, Span]:
+    if not cursor.skip_blanks():
+        raise cursor.error(f"expected a space and a name after '{kind}', found {cursor.found()}")
+    start = cursor.at
+    what = "the name of a task" if kind == "of" else f"the name of the {kind}"
+    name = cursor.name(what)
+    if not cursor.ends_word():
+        hint = "put a space before '{'" if cursor.peek() == "{" else "a name is followed by a space"
+        raise cursor.error(f"unexpected {cursor.found()} after the name '{name}'", hint=hint)
+    return name, cursor.span(start)
+
+
+def _call(cursor: Cursor, start: int, name: str, name_span: Span) -> Call | None:
+    here = cursor.at
+    cursor.skip_ignored()
+    if not (cursor.accept("calls") and cursor.skip_blanks()):
+        cursor.at = here
+        return None
+    function_start = cursor.at
+    function = cursor.name("the name of a function")
+    if not cursor.ends_word():
+        raise cursor.error(f"unexpected {cursor.found()} after the name '{function}'", hint="a name is followed by a space")
+    function_span = cursor.span(function_start)
+    header = clauses(cursor)
+    if cursor.peek() == "{":
+        hint = f"remove the body, or 'calls {function}'"
+        raise cursor.error("a task that calls a function has no body", hint=hint)
+    end = header[-1].span.end if header else function_span.end
+    return Call(name, function, header, cursor.span(start, end), name_span, function_span)
+
+
+def _expect_brace(cursor: Cursor, kind: str, name: str, header: tuple[Clause, ...]) -> None:
+    """Insist on the opening brace at the cursor."""
+    if cursor.peek() == "{":
+        return
+    hint = None
+    last = header[-1].items[-1] if header else None
+    if last is not None and isinstance(last.value, Literal) and last.value.form == "bare" and "{" in last.value.value:
+        hint = "put a space before '{': as it stands, it belongs to the value before it"
+    elif last is not None and cursor.text[last.span.end : cursor.at].count("\n"):
+        hint = "every line of a header starts with '<', '>', '::' or ':'"
+    if hint is None and cursor.done:
+        hint = f"a {kind} has a body in braces"
+    raise cursor.error(f"expected '{{' and the body of {kind} '{name}', found {cursor.found()}", hint=hint)
+
+
+# --- blocks of lines --------------------------------------------------------------------------------------------
+
+
+def _open_lines(cursor: Cursor, what: str) -> int:
+    """The opening brace of a block of lines, and the newline behind it; where the brace is."""
+    cursor.skip_ignored()
+    start = cursor.at
+    if not cursor.accept("{"):
+        raise cursor.error(f"expected '{{' after {what}, found {cursor.found()}")
+    cursor.skip_blanks()
+    while cursor.skip_comment():
+        cursor.skip_blanks()
+    if not cursor.at_line_end():
+        raise cursor.error(f"expected a new line after '{{', found {cursor.found()}", hint="only bash bodies may be on one line")
+    return start
+
+
+def _close_lines(cursor: Cursor, opened: int) -> bool:
+    """Skip whitespace and comments, then the closing brace if it is next."""
+    cursor.skip_ignored()
+    if cursor.done:
+        raise cursor.error("missing closing brace", opened, opened + 1)
+    if not cursor.accept("}"):
+        return False
+    closed = cursor.at
+    cursor.skip_blanks()
+    while cursor.skip_comment():
+        cursor.skip_blanks()
+    if not cursor.at_line_end():
+        raise cursor.error("only blanks may follow a closing brace on its line", hint="start a new line")
+    cursor.at = closed
+    return True
+
+
+def _group(cursor: Cursor, start: int, kind: str, name: str, name_span: Span, depth: int) -> Group:
+    if depth >= _MAX_DEPTH:
+        raise cursor.error(f"blocks are nested more than {_MAX_DEPTH} deep", start)
+    header = clauses(cursor, formal=kind in _FORMAL)
+    opened = _open_lines(cursor, f"the header of {kind} '{name}'")
+    members: list[TaskLike | Call | Group] = []
+    while not _close_lines(cursor, opened):
+        member_start = cursor.at
+        member = keyword(cursor, _MEMBERS[kind], f"inside a {kind}")
+        members.append(_named_block(cursor, member_start, member, depth + 1))
+    return Group(kind, name, header, tuple(members), cursor.span(start), name_span)
+
+
+def _variables(cursor: Cursor, start: int, kind: str) -> Variables:
+    name = None
+    if cursor.skip_blanks() and cursor.peek() not in ("{", "\r", "\n", "#", "/"):
+        name = cursor.name(f"the name of the {kind}")
+        if not cursor.ends_word():
+            hint = "put a space before '{'" if cursor.peek() == "{" else "a name is followed by a space"
+            raise cursor.error(f"unexpected {cursor.found()} after the name '{name}'", hint=hint)
+    opened = _open_lines(cursor, f"'{kind}'")
+    found = []
+    while not _close_lines(cursor, opened):
+        found.append(assignment(cursor))
+    return Variables(kind, name, tuple(found), cursor.span(start))
+
+
+def _import(cursor: Cursor, start: int) -> Import:
+    cursor.skip_blanks()
+    path = cursor.literal()
+    if path is None:
+        raise cursor.error(f"expected a file name after 'import', found {cursor.found()}", hint='as in import "other.tape"')
+    if not path.value:
+        raise cursor.error("empty file name", path.span.start, path.span.end)
+    return Import(path, cursor.span(start))
+
+
+# --- plans ------------------------------------------------------------------------------------------------------
+
+
+def _plan(cursor: Cursor, start: int) -> Plan:
+    name = name_span = None
+    if cursor.skip_blanks() and cursor.peek() not in ("{", "\r", "\n", "#", "/"):
+        name_start = cursor.at
+        name = cursor.name("the name of the plan")
+        name_span = cursor.span(name_start)
+        if not cursor.ends_word():
+            hint = "put a space before '{'" if cursor.peek() == "{" else "a name is followed by a space"
+            raise cursor.error(f"unexpected {cursor.found()} after the name '{name}'", hint=hint)
+    opened = _open_lines(cursor, "'plan'")
+    reaches: list[Reach] = []
+    while not _close_lines(cursor, opened):
+        reaches.append(_reach(cursor))
+    return Plan(name, tuple(reaches), cursor.span(start), name_span)
+
+
+def _reach(cursor: Cursor) -> Reach:
+    start = cursor.at
+    word = cursor.match(_WORD)
+    if word != "reach" or not cursor.skip_ignored():
+        cursor.at = start
+        hint = "as in reach task via (Point: branch)"
+        raise cursor.error(f"expected 'reach' and a task, found {cursor.found()}", hint=hint)
+    goals = [_goal(cursor)]
+    end = cursor.at
+    while cursor.skip_ignored() or True:
+        if not cursor.accept(","):
+            break
+        cursor.skip_ignored()
+        goals.append(_goal(cursor))
+        end = cursor.at
+    cross: list[PlanBranches] = []
+    if cursor.match(re.compile(r"via\b")):
+        cross, end = _cross(cursor)
+    else:
+        cursor.at = end
+    return Reach(tuple(goals), tuple(cross), cursor.span(start, end))
+
+
+def _goal(cursor: Cursor) -> Goal:
+    start = cursor.at
+    return Goal(cursor.name("the name of a task to reach"), cursor.span(start))
+
+
+def _cross(cursor: Cursor) -> tuple[list[PlanBranches], int]:
+    cursor.skip_ignored()
+    opened = cursor.at
+    braced = cursor.accept("{")
+    cursor.skip_ignored()
+    cross = [plan_branches(cursor)]
+    end = cursor.at
+    cursor.skip_ignored()
+    while cursor.accept("*"):
+        cursor.skip_ignored()
+        cross.append(plan_branches(cursor))
+        end = cursor.at
+        cursor.skip_ignored()
+    for index, branches in enumerate(cross):
+        earlier = next((other for other in cross[:index] if other.point == branches.point), None)
+        if earlier is not None:
+            raise cursor.error(
+                f"branch point '{branches.point}' is listed twice",
+                branches.span.start,
+                branches.span.end,
+                hint="list all its branches in one place",
+                other=earlier.span,
+                other_label="first listed here",
+            )
+    if braced:
+        if not cursor.accept("}"):
+            if cursor.done:
+                raise cursor.error("missing closing brace", opened, opened + 1)
+            raise cursor.error(f"expected '*' or '}}', found {cursor.found()}")
+        end = cursor.at
+    elif cursor.peek() == "(":
+        raise cursor.error("expected '*' between branch points", hint="as in (Size: small) * (Seed: *)")
+    else:
+        cursor.at = end
+    return cross, end

@@ -1,0 +1,236 @@
+"""Where a bash text that started inside braces ends, found by lexing quotes, expansions, heredocs and brackets.
+
+This is a lexer, not a grammar: it counts all unquoted braces, as people expect and as tapes have always been read, so a
+lone unquoted `{` or `}` (`grep -c {`) misleads it. The caller checks its answer with a real bash grammar.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+# What `scan` stops at: a line that can only be the start of the next block of the tape.
+BLOCK_LINE = re.compile(
+    r"[ \t]*(?:(?:task|func|package|submitter|versioner|action|summary|of|group|branchpoint|baseline|branch)"
+    r"[ \t]+[A-Za-z_][A-Za-z0-9_]*[ \t\r]*(?:$|[{<>:#]|//|calls[ \t])|(?:plan|global|config)(?:[ \t]+\w+)?[ \t]*\{[ \t\r]*$)",
+    re.MULTILINE | re.ASCII,
+)
+_TRAILING = re.compile(r"[ \t\r]*(?:\n|\Z)")
+_CODE = re.compile(r"""['"\\`(){}#<\n$]|\b(?:case|esac)\b""", re.ASCII)
+_DOUBLE = re.compile(r'["\\`$]')
+_PARAM = re.compile(r"""['"\\`{}$]""")
+_ARITH = re.compile(r"""['"\\`()$\n]""")
+_HEREDOC = re.compile(r"""<<(-?)[ \t]*((?:\\.|'[^'\n]*'|"[^"\n]*"|[^\s;&|<>()'"\\])+)""")
+_ANSI_C = re.compile(r"\$'(?:[^'\\]|\\.)*'", re.DOTALL)
+_COMMAND_START = re.compile(r"(?:^|[\n;&|({`!]|\b(?:then|do|else|elif|time|if|while|until))[ \t]*\Z", re.ASCII)
+_ARITH_START = re.compile(r"(?:^|[\n;&|({`!]|\b(?:then|do|else|elif|time|if|while|until|for))[ \t]*\Z", re.ASCII)
+_UNQUOTE = re.compile(r"\\(.)|['\"]")
+_COMMENT_BEFORE = frozenset(" \t\r\n;&|()<>`")
+_PATTERNS = {'"': _DOUBLE, "${": _PARAM, '"${': _PARAM, "((": _ARITH}
+_WORDS = {
+    "'": "the single quote",
+    '"': "the double quote",
+    "`": "the backquote",
+    "(": "the parenthesis",
+    "$(": "the '$('",
+    "((": "the '(('",
+    "{": "the brace",
+    "${": "the '${'",
+    '"${': "the '${'",
+    "<<": "the heredoc",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """`end`: offset of the closing brace, or None. `limit`: how far it can be at most (a block starts there).
+
+    `open_at` and `open_what` name the innermost thing left open when there is no end, `stray` a closing brace that
+    was passed over because text follows it on its line.
+    """
+
+    end: int | None
+    limit: int
+    open_at: int | None = None
+    open_what: str = ""
+    stray: int | None = None
+
+
+def ends_line(text: str, at: int) -> bool:
+    """Whether only blanks follow the character at `at` on its line."""
+    return _TRAILING.match(text, at + 1) is not None
+
+
+def scan(text: str, start: int) -> Scan:
+    """Scan the bash text that starts at `start`, right behind its opening brace. Linear in the length scanned."""
+    return _Scanner(text, start).run()
+
+
+class _Scanner:
+    def __init__(self, text: str, start: int):
+        self.text = text
+        self.start = start
+        self.at = start
+        self.stack: list[tuple[str, int]] = []
+        self.cases: list[int] = [0]
+        self.heredocs: list[tuple[str, bool, int]] = []
+        self.stray: int | None = None
+
+    def run(self) -> Scan:
+        text, size = self.text, len(self.text)
+        while True:
+            kind = self.stack[-1][0] if self.stack else ""
+            found = _PATTERNS.get(kind, _CODE).search(text, self.at)
+            if not found:
+                return self._unfinished(size)
+            at, token = found.start(), found.group()
+            self.at = found.end()
+            if token == "\\":
+                self.at += 1
+            elif token == '"':
+                if kind == '"':
+                    self._pop()
+                else:
+                    self._push('"', at)
+            elif token == "`":
+                self._backquote(at)
+            elif token == "$":
+                if not self._dollar(at, kind):
+                    return self._unfinished(size, at, "'")
+            elif token == "'":
+                if kind != '"${':
+                    end = text.find("'", at + 1)
+                    if end < 0:
+                        return self._unfinished(size, at, "'")
+                    self.at = end + 1
+            elif kind in ("${", '"${'):
+                self._push(kind, at) if token == "{" else self._pop()
+            elif kind == "((":
+                if token == "\n":
+                    if BLOCK_LINE.match(text, self.at):
+                        return self._unfinished(self.at)
+                else:
+                    self._push("((", at) if token == "(" else self._pop()
+            else:
+                stop = self._code(token, at)
+                if stop is not None:
+                    return stop
+
+    # --- code -------------------------------------------------------------------------------------------------
+
+    def _code(self, token: str, at: int) -> Scan | None:
+        text = self.text
+        if token == "{":
+            self._push("{", at)
+        elif token == "}":
+            if self.stack and self.stack[-1][0] == "{":
+                self._pop()
+            elif not self.stack and ends_line(text, at):
+                return Scan(at, at, stray=self.stray)
+            elif not self.stack and self.stray is None:
+                self.stray = at
+        elif token == "(":
+            if text.startswith("(", at + 1) and _ARITH_START.search(text[max(self.start, at - 40) : at]):
+                self._push("((", at)
+                self._push("((", at)
+                self.at = at + 2
+            else:
+                self._push("(", at)
+        elif token == ")":
+            if self.stack and self.stack[-1][0] in ("(", "$(") and not self.cases[-1]:
+                self._pop()
+        elif token == "#":
+            if at == self.start or text[at - 1] in _COMMENT_BEFORE:
+                self.at = self._line_end(at)
+        elif token == "<":
+            self._less(at)
+        elif token == "\n":
+            return self._newline()
+        elif token == "case":
+            if _COMMAND_START.search(text[max(self.start, at - 40) : at]):
+                self.cases[-1] += 1
+        elif self.cases[-1]:
+            self.cases[-1] -= 1
+        return None
+
+    def _less(self, at: int) -> None:
+        text = self.text
+        if text.startswith("<<<", at):
+            self.at = at + 3
+        elif text.startswith("<<", at):
+            found = _HEREDOC.match(text, at)
+            if found:
+                delimiter = _UNQUOTE.sub(lambda quote: quote.group(1) or "", found.group(2))
+                self.heredocs.append((delimiter, bool(found.group(1)), at))
+                self.at = found.end()
+            else:
+                self.at = at + 2
+
+    def _newline(self) -> Scan | None:
+        text = self.text
+        for delimiter, tabs, at in self.heredocs:
+            if not self._heredoc(delimiter, tabs):
+                return self._unfinished(len(text), at, "<<")
+        self.heredocs.clear()
+        if BLOCK_LINE.match(text, self.at):
+            return self._unfinished(self.at)
+        return None
+
+    def _heredoc(self, delimiter: str, tabs: bool) -> bool:
+        """Skip the lines of a heredoc and the one that ends it; False when none does."""
+        indent = r"\t*" if tabs else ""
+        found = re.compile(rf"^{indent}{re.escape(delimiter)}\r?$", re.MULTILINE).search(self.text, self.at)
+        if not found:
+            return False
+        self.at = min(found.end() + 1, len(self.text))
+        return True
+
+    def _dollar(self, at: int, kind: str) -> bool:
+        """Skip what a dollar starts; False when it is a quote that never ends."""
+        text = self.text
+        following = text[at + 1 : at + 2]
+        if following == "{":
+            self._push('"${' if kind in ('"', '"${') else "${", at)
+            self.at = at + 2
+        elif following == "(":
+            if text.startswith("(", at + 2):
+                self._push("((", at)
+                self._push("((", at)
+                self.at = at + 3
+            else:
+                self._push("$(", at)
+                self.at = at + 2
+        elif following == "'" and kind not in ('"', '"${'):
+            found = _ANSI_C.match(text, at)
+            if not found:
+                return False
+            self.at = found.end()
+        elif following in ("$", "#"):
+            self.at = at + 2
+        return True
+
+    def _backquote(self, at: int) -> None:
+        """Close the backquotes that are open, with all that was left open inside, or open new ones."""
+        for depth in range(len(self.stack) - 1, -1, -1):
+            if self.stack[depth][0] == "`":
+                while len(self.stack) > depth:
+                    self._pop()
+                return
+        self._push("`", at)
+
+    def _line_end(self, at: int) -> int:
+        end = self.text.find("\n", at)
+        return len(self.text) if end < 0 else end
+
+    def _push(self, kind: str, at: int) -> None:
+        self.stack.append((kind, at))
+        self.cases.append(0)
+
+    def _pop(self) -> None:
+        self.stack.pop()
+        self.cases.pop()
+
+    def _unfinished(self, limit: int, open_at: int | None = None, what: str = "") -> Scan:
+        if open_at is None and self.stack:
+            what, open_at = self.stack[-1]
+        return Scan(None, limit, open_at, _WORDS.get(what, ""), self.stray)
