@@ -1,0 +1,113 @@
+"""What turns a waveform into the frame features that k-means labels: one interface, cepstra or a HuBERT layer behind it.
+
+Guarantees of every encoder: features of an utterance depend on that utterance alone, bit for bit, however it is batched and
+whatever stands before or after it; `stream` yields in input order. `mfcc` and `mfccctx` never import torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from spire.errors import UserError
+from spire.units import mfcc
+from spire.units.kmeans import KMeans
+
+RATE_HZ = 50.0
+NORMALIZATIONS = ("none", "mean", "meanvar")
+
+
+class Encoder:
+    """Features of 16 kHz speech.
+
+    Attributes: name ("mfcc", "mfccctx", "hubert"); digest (of the weights, "" without any); layer (0 without any); dim (of one
+    frame); rate_hz (frames a second); normalization (of each dimension over the utterance's frames, applied last).
+    """
+
+    name = ""
+    digest = ""
+    layer = 0
+    dim = 0
+    rate_hz = RATE_HZ
+
+    def __init__(self, normalization: str = "none"):
+        if normalization not in NORMALIZATIONS:
+            raise UserError(f"unknown normalization {normalization!r}", hint="one of " + ", ".join(NORMALIZATIONS))
+        self.normalization = normalization
+
+    def features(self, wav: np.ndarray) -> np.ndarray:
+        """float32 [N] at 16 kHz to float32 [T, dim]; T is 0 when N < 400, else floor((N - 80) / 320)."""
+        return next(self.stream([wav]))
+
+    def stream(self, wavs: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """`features` of each waveform, in input order; reads ahead as far as batching pays, never the whole input."""
+        for raw in self._raw_stream(wavs):
+            yield _normalize(raw, self.normalization)
+
+    def _raw_stream(self, wavs: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        raise NotImplementedError
+
+    def metadata(self) -> dict[str, str]:
+        """What a k-means must remember to be used with these features only."""
+        return {
+            "encoder": self.name,
+            "encoder_digest": self.digest,
+            "layer": str(self.layer),
+            "rate_hz": f"{self.rate_hz:g}",
+            "normalization": self.normalization,
+        }
+
+
+class MfccEncoder(Encoder):
+    """Cepstra with slopes (39 dimensions), or cepstra with three neighbours on each side (`context`, 91)."""
+
+    def __init__(self, context: bool = False, normalization: str = "none"):
+        super().__init__(normalization)
+        self.name = "mfccctx" if context else "mfcc"
+        self._function = mfcc.context_features if context else mfcc.mfcc_features
+        self.dim = mfcc.CEPSTRA * (2 * mfcc.CONTEXT + 1 if context else 3)
+
+    def _raw_stream(self, wavs: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        return map(self._function, wavs)
+
+
+def open_encoder(spec: str, layer: int = 0, normalization: str = "none", threads: int = 1) -> Encoder:
+    """`mfcc`, `mfccctx`, or the folder of a HuBERT in Hugging Face form, cut after `layer` (1-based).
+
+    UserError when the folder is missing or holds something else, or has fewer layers.
+    """
+    if spec in ("mfcc", "mfccctx"):
+        if layer:
+            raise UserError(f"{spec} has no layers, but layer {layer} was asked for", hint="leave out --layer")
+        return MfccEncoder(context=spec == "mfccctx", normalization=normalization)
+    if not Path(spec).is_dir():
+        raise UserError(f"{spec}: no such encoder", hint="mfcc, mfccctx, or a folder with config.json and model.safetensors")
+    from spire.units.hubert_encoder import HubertEncoder
+
+    return HubertEncoder(spec, layer, normalization, threads=threads)
+
+
+def encoder_for(kmeans: KMeans, kmeans_path: str | Path, spec: str, layer: int = 0, threads: int = 1) -> Encoder:
+    """The encoder with the normalization the k-means was trained on; UserError when the two do not belong together."""
+    encoder = open_encoder(spec, layer, kmeans.metadata.get("normalization", "none"), threads)
+    differences = [
+        f"{key} is {ours!r}, the k-means was trained on {kmeans.metadata[key]!r}"
+        for key, ours in encoder.metadata().items()
+        if key in kmeans.metadata and kmeans.metadata[key] != ours
+    ]
+    if encoder.dim != kmeans.centroids.shape[1]:
+        differences.append(f"features have {encoder.dim} dimensions, centroids {kmeans.centroids.shape[1]}")
+    if differences:
+        hint = "label with the encoder and layer the k-means was made with, or run units_kmeans.py again"
+        raise UserError(f"{kmeans_path} does not belong to {spec}: " + "; ".join(differences), hint)
+    return encoder
+
+
+def _normalize(features: np.ndarray, normalization: str) -> np.ndarray:
+    if normalization == "none" or not len(features):
+        return features
+    if normalization == "mean":
+        return (features - features.mean(axis=0, dtype=np.float64)).astype(np.float32)
+    return mfcc.normalize(features)

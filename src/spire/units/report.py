@@ -1,0 +1,115 @@
+"""How much phonetic information units carry, per split, from labels and phone times.
+
+Measures (a frame's phone is the one at the middle of its window; frames outside all phones do not count):
+- pnmi: mutual information of phone and unit over the entropy of the phone, 0..1;
+- phone_purity: share of frames whose phone is their unit's most frequent phone;
+- cluster_purity: share of frames whose unit is their phone's most frequent unit.
+Without phones only counts, rates and entropies are reported. Everything follows from the files alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from spire.errors import UserError
+from spire.manifest import Utterance, read_manifest
+from spire.units.kmeans import KMeans
+from spire.units.label import read_frames
+from spire.units.mfcc import HOP, WINDOW
+from spire.units.text import deduplicate, from_pua
+
+RATE = 16_000
+
+
+def report(units: Path, kmeans: KMeans, manifests: dict[str, Path]) -> dict:
+    """{"clusters", "kmeans": metadata, "splits": {name: measures}}; UserError when files and manifests disagree."""
+    return {
+        "clusters": kmeans.clusters,
+        "kmeans": dict(sorted(kmeans.metadata.items())),
+        "splits": {name: _split(Path(units), name, path, kmeans.clusters) for name, path in manifests.items()},
+    }
+
+
+def _split(units: Path, name: str, manifest: Path, clusters: int) -> dict:
+    utterances = read_manifest(manifest)
+    frames = read_frames(units / f"{name}.frames.npz")
+    deduplicated = [deduplicate(ids) for ids in frames]
+    _check_lines(units / f"{name}.units", manifest, len(utterances), deduplicated)
+    flat = np.concatenate([np.zeros(0, np.int32), *frames])
+    if len(flat) and flat.max() >= clusters:
+        raise UserError(f"{units}: label {flat.max()} of only {clusters} clusters", hint="give the k-means of these labels")
+    seconds = sum(u.duration for u in utterances)
+    kept = np.array([i for ids in deduplicated for i in ids], np.int64)
+    bits = entropy_bits(np.bincount(kept, minlength=clusters))
+    rate = len(kept) / seconds if seconds else 0.0
+    measures = {
+        "utterances": len(utterances),
+        "empty": sum(not len(ids) for ids in frames),
+        "seconds": round(seconds, 3),
+        "frames": len(flat),
+        "units": len(kept),
+        "units_per_second": rate,
+        "removed_by_deduplication": 1 - len(kept) / len(flat) if len(flat) else 0.0,
+        "units_in_use": len(np.unique(flat)),
+        "frame_entropy_bits": entropy_bits(np.bincount(flat, minlength=clusters)),
+        "unit_entropy_bits": bits,
+        # An upper bound: the entropy of single units, as if each came independently of its neighbours.
+        "bits_per_second": rate * bits,
+    }
+    return measures | phone_measures(frames, utterances, clusters)
+
+
+def _check_lines(path: Path, manifest: Path, utterances: int, deduplicated: list[list[int]]) -> None:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as e:
+        raise UserError(f"{path}: no such file", hint="make it with units_label.py") from e
+    lines = text.removesuffix("\n").split("\n") if text else []
+    if not len(lines) == len(deduplicated) == utterances:
+        counts = f"{len(lines)} lines, {len(deduplicated)} label lists, {utterances} utterances in {manifest}"
+        raise UserError(f"{path}: {counts}", hint="label this manifest again with units_label.py")
+    for number, (line, ids) in enumerate(zip(lines, deduplicated, strict=True), 1):
+        if from_pua(line) != ids:
+            raise UserError(f"{path}:{number}: differs from the frames file", hint="label again: the files are of two runs")
+
+
+def entropy_bits(counts: np.ndarray) -> float:
+    """Entropy of the distribution that `counts` (any shape) stand for; 0 for no counts."""
+    p = counts[counts > 0] / max(counts.sum(), 1)
+    return float(-(p * np.log2(p)).sum()) + 0.0
+
+
+def phone_measures(frames: Sequence[np.ndarray], utterances: Sequence[Utterance], clusters: int) -> dict:
+    """pnmi, phone_purity, cluster_purity, phone_frames, phones; {} when no frame has a phone."""
+    symbols = sorted({phone[0] for u in utterances for phone in u.phones})
+    if not symbols:
+        return {}
+    index = {symbol: i for i, symbol in enumerate(symbols)}
+    joint = np.zeros((len(symbols), clusters), np.int64)
+    for ids, utterance in zip(frames, utterances, strict=True):
+        phones = frame_phones(len(ids), utterance, index)
+        np.add.at(joint, (phones[phones >= 0], ids[phones >= 0]), 1)
+    total = joint.sum()
+    if not total:
+        return {}
+    phone_bits, unit_bits = entropy_bits(joint.sum(axis=1)), entropy_bits(joint.sum(axis=0))
+    information = phone_bits + unit_bits - entropy_bits(joint)
+    return {
+        "pnmi": information / phone_bits if phone_bits else 0.0,
+        "phone_purity": float(joint.max(axis=0).sum() / total),
+        "cluster_purity": float(joint.max(axis=1).sum() / total),
+        "phone_frames": int(total),
+        "phones": int((joint.sum(axis=1) > 0).sum()),
+    }
+
+
+def frame_phones(frames: int, utterance: Utterance, index: dict[str, int]) -> np.ndarray:
+    """[frames] int64: index of the phone at the middle of each frame's window, -1 where there is none."""
+    phones = np.full(frames, -1, np.int64)
+    middles = (np.arange(frames) * HOP + WINDOW / 2) / RATE
+    for symbol, start, end in utterance.phones:
+        phones[(middles >= start) & (middles < end)] = index[symbol]
+    return phones
