@@ -1,0 +1,35 @@
+"""Append-only JSONL logs that can be followed while a run is going, and read back afterwards."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+
+class JsonLines:
+    """One JSON object a line, flushed line by line. Floats are written with six significant digits."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self._file = self.path.open("w", encoding="utf-8")
+
+    def write(self, **fields) -> None:
+        self._file.write(json.dumps(_short(fields), ensure_ascii=False) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _short(value):
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, dict):
+        return {k: _short(v) for k, v in value.items()}
+    return value
+
+
+def read_jsonl(path: str | Path) -> list[dict]:
+    """All objects of a JSONL file; blank lines are skipped."""
+    with Path(path).open(encoding="utf-8") as f:
+        return [json.loads(line) for line in f if line.strip()]
