@@ -16,7 +16,21 @@ from pathlib import Path
 
 from spire.errors import UserError
 
-LANGUAGES = {"en": "English", "de": "German", "fr": "French", "es": "Spanish", "it": "Italian", "ru": "Russian"}
+LANGUAGES = {
+    "en": "English",
+    "de": "German",
+    "fr": "French",
+    "es": "Spanish",
+    "it": "Italian",
+    "ru": "Russian",
+    "ko": "Korean",
+    "nl": "Dutch",
+    "pt": "Portuguese",
+    "zh": "Chinese",
+    "ar": "Arabic",
+    "cs": "Czech",
+    "ja": "Japanese",
+}
 
 CHAT = {
     "asr": "Speech: {dsu_seq}\nEnglish:",

@@ -20,7 +20,8 @@ from spire.corpora.lines import read_jsonl
 from spire.corpora.prompts import LANGUAGES
 from spire.errors import UserError
 
-SYMBOLS = ("Translate the following text from", *LANGUAGES.values(), "Speech", "user", "assistant")
+MINI_LANGUAGES = ("en", "de", "fr", "es", "it", "ru")
+SYMBOLS = ("Translate the following text from", *(LANGUAGES[c] for c in MINI_LANGUAGES), "Speech", "user", "assistant")
 # Every prompt has these two, the mini corpus never.
 PROMPT_CHARACTERS = ":."
 TEXT_KEYS = ("text", *LANGUAGES)
