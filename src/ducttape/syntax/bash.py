@@ -12,7 +12,7 @@ import re
 from functools import cache
 
 from ducttape.syntax.scanner import Cursor
-from ducttape.syntax.shell_scan import Scan, ends_line, scan
+from ducttape.syntax.shell_scan import BLOCK_LINE, Scan, ends_line, scan
 from ducttape.syntax.source import Span
 from ducttape.syntax.tree import Bash
 
@@ -32,11 +32,11 @@ _BRACE = re.compile(r"\}[ \t\r]*$", re.MULTILINE)
 # What may follow a body: the end of the file, the end of a group, or a word that starts a block.
 _FOLLOWS = re.compile(
     r"(?:\Z|\}|(?:task|func|package|submitter|versioner|action|summary|of|plan|global|config|import|group|branchpoint"
-    r"|baseline|branch)(?:[ \t]|\{))"
+    r"|baseline|branch)(?:\s|\{))"
 )
 # Bounds the work on a text in which nothing fits, so that parsing stays linear in the size of the tape.
 _MAX_CANDIDATES = 64
-_MAX_CHARACTERS = 1_000_000
+_MAX_CHARACTERS = 300_000
 
 
 @cache
@@ -103,13 +103,12 @@ def _end(cursor: Cursor, start: int, scanned: Scan) -> tuple[int | None, _Readin
     text, proposed, reading = cursor.text, scanned.end, None
     if proposed is not None:
         reading = _Reading(text[start:proposed])
-        if reading.valid and _plausible(cursor, proposed):
+        if reading.valid and proposed < scanned.limit and _plausible(cursor, proposed):
             return proposed, reading
-    # A block that starts in plain sight bounds the search. When the lexer stopped at its own proposal, or inside an
-    # unclosed quote, look as far as the work allowed goes.
-    unbounded = proposed is not None or scanned.limit == len(text)
-    limit = len(text) if unbounded else scanned.limit
-    fallback: tuple[int, _Reading] | None = None
+    limit = scanned.limit
+    if proposed is not None and proposed < limit:
+        block = BLOCK_LINE.search(text, proposed)
+        limit = block.start() if block else len(text)
     budget = _MAX_CHARACTERS
     for count, found in enumerate(_BRACE.finditer(text, start, limit)):
         at = found.start()
@@ -122,11 +121,10 @@ def _end(cursor: Cursor, start: int, scanned: Scan) -> tuple[int | None, _Readin
             continue
         candidate = _Reading(text[start:at])
         if candidate.valid:
-            fallback = (at, candidate)
-            break
-    if fallback is not None:
-        return fallback
-    return proposed, reading
+            return at, candidate
+    if reading is not None and (reading.valid or proposed < scanned.limit):
+        return proposed, reading
+    return None, None
 
 
 def _plausible(cursor: Cursor, at: int) -> bool:

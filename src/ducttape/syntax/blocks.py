@@ -43,6 +43,9 @@ _MEMBERS = {
     "branchpoint": ("baseline", "branch"),
 }
 _MAX_DEPTH = 40
+_CALLS = re.compile(r"calls(?=[ \t\r\n])")
+_VIA = re.compile(r"via\b")
+_COMMENT = re.compile(r"#|//|/\*")
 _WORD = re.compile(r"[^\s{(\"']+")
 
 
@@ -94,22 +97,35 @@ def _block_name(cursor: Cursor, kind: str) -> tuple[str, Span]:
     start = cursor.at
     what = "the name of a task" if kind == "of" else f"the name of the {kind}"
     name = cursor.name(what)
+    _end_name(cursor, name)
+    return name, cursor.span(start)
+
+
+def _optional_name(cursor: Cursor, kind: str) -> tuple[str, Span] | tuple[None, None]:
+    if not cursor.skip_blanks() or cursor.at_line_end() or cursor.peek() in "{#/":
+        return None, None
+    start = cursor.at
+    name = cursor.name(f"the name of the {kind}")
+    _end_name(cursor, name)
+    return name, cursor.span(start)
+
+
+def _end_name(cursor: Cursor, name: str) -> None:
     if not cursor.ends_word():
         hint = "put a space before '{'" if cursor.peek() == "{" else "a name is followed by a space"
         raise cursor.error(f"unexpected {cursor.found()} after the name '{name}'", hint=hint)
-    return name, cursor.span(start)
 
 
 def _call(cursor: Cursor, start: int, name: str, name_span: Span) -> Call | None:
     here = cursor.at
     cursor.skip_ignored()
-    if not (cursor.accept("calls") and cursor.skip_blanks()):
+    if cursor.match(_CALLS) is None:
         cursor.at = here
         return None
+    cursor.skip_blanks()
     function_start = cursor.at
     function = cursor.name("the name of a function")
-    if not cursor.ends_word():
-        raise cursor.error(f"unexpected {cursor.found()} after the name '{function}'", hint="a name is followed by a space")
+    _end_name(cursor, function)
     function_span = cursor.span(function_start)
     header = clauses(cursor)
     if cursor.peek() == "{":
@@ -127,8 +143,10 @@ def _expect_brace(cursor: Cursor, kind: str, name: str, header: tuple[Clause, ..
     last = header[-1].items[-1] if header else None
     if last is not None and isinstance(last.value, Literal) and last.value.form == "bare" and "{" in last.value.value:
         hint = "put a space before '{': as it stands, it belongs to the value before it"
-    elif last is not None and cursor.text[last.span.end : cursor.at].count("\n"):
+    elif last is not None and "\n" in cursor.text[last.span.end : cursor.at]:
         hint = "every line of a header starts with '<', '>', '::' or ':'"
+    elif last is not None and _COMMENT.search(cursor.text, last.span.end, cursor.at):
+        hint = "comments cannot stand between the items of a clause"
     if hint is None and cursor.done:
         hint = f"a {kind} has a body in braces"
     raise cursor.error(f"expected '{{' and the body of {kind} '{name}', found {cursor.found()}", hint=hint)
@@ -147,7 +165,8 @@ def _open_lines(cursor: Cursor, what: str) -> int:
     while cursor.skip_comment():
         cursor.skip_blanks()
     if not cursor.at_line_end():
-        raise cursor.error(f"expected a new line after '{{', found {cursor.found()}", hint="only bash bodies may be on one line")
+        hint = "only bash bodies may be on one line"
+        raise cursor.error(f"expected a new line after '{{', found {cursor.found()}", hint=hint)
     return start
 
 
@@ -182,12 +201,7 @@ def _group(cursor: Cursor, start: int, kind: str, name: str, name_span: Span, de
 
 
 def _variables(cursor: Cursor, start: int, kind: str) -> Variables:
-    name = None
-    if cursor.skip_blanks() and cursor.peek() not in ("{", "\r", "\n", "#", "/"):
-        name = cursor.name(f"the name of the {kind}")
-        if not cursor.ends_word():
-            hint = "put a space before '{'" if cursor.peek() == "{" else "a name is followed by a space"
-            raise cursor.error(f"unexpected {cursor.found()} after the name '{name}'", hint=hint)
+    name, _ = _optional_name(cursor, kind)
     opened = _open_lines(cursor, f"'{kind}'")
     found = []
     while not _close_lines(cursor, opened):
@@ -199,7 +213,8 @@ def _import(cursor: Cursor, start: int) -> Import:
     cursor.skip_blanks()
     path = cursor.literal()
     if path is None:
-        raise cursor.error(f"expected a file name after 'import', found {cursor.found()}", hint='as in import "other.tape"')
+        hint = 'as in import "other.tape"'
+        raise cursor.error(f"expected a file name after 'import', found {cursor.found()}", hint=hint)
     if not path.value:
         raise cursor.error("empty file name", path.span.start, path.span.end)
     return Import(path, cursor.span(start))
@@ -209,14 +224,7 @@ def _import(cursor: Cursor, start: int) -> Import:
 
 
 def _plan(cursor: Cursor, start: int) -> Plan:
-    name = name_span = None
-    if cursor.skip_blanks() and cursor.peek() not in ("{", "\r", "\n", "#", "/"):
-        name_start = cursor.at
-        name = cursor.name("the name of the plan")
-        name_span = cursor.span(name_start)
-        if not cursor.ends_word():
-            hint = "put a space before '{'" if cursor.peek() == "{" else "a name is followed by a space"
-            raise cursor.error(f"unexpected {cursor.found()} after the name '{name}'", hint=hint)
+    name, name_span = _optional_name(cursor, "plan")
     opened = _open_lines(cursor, "'plan'")
     reaches: list[Reach] = []
     while not _close_lines(cursor, opened):
@@ -232,15 +240,14 @@ def _reach(cursor: Cursor) -> Reach:
         hint = "as in reach task via (Point: branch)"
         raise cursor.error(f"expected 'reach' and a task, found {cursor.found()}", hint=hint)
     goals = [_goal(cursor)]
-    end = cursor.at
-    while cursor.skip_ignored() or True:
-        if not cursor.accept(","):
-            break
+    cursor.skip_ignored()
+    while cursor.accept(","):
         cursor.skip_ignored()
         goals.append(_goal(cursor))
-        end = cursor.at
+        cursor.skip_ignored()
+    end = goals[-1].span.end
     cross: list[PlanBranches] = []
-    if cursor.match(re.compile(r"via\b")):
+    if cursor.match(_VIA):
         cross, end = _cross(cursor)
     else:
         cursor.at = end

@@ -10,11 +10,12 @@ import re
 
 from ducttape.syntax.diagnostics import TapeError
 from ducttape.syntax.scanner import NAME, Cursor
-from ducttape.syntax.tree import Assignment, Clause
+from ducttape.syntax.tree import Assignment, Clause, Value
 from ducttape.syntax.values import value
 
 _MARKS = (("::", "param"), (":", "package"), ("<", "input"), (">", "output"))
 _ARTICLE = {"input": "an input", "output": "an output", "param": "a parameter", "package": "a package"}
+_BLANK_EQUALS = re.compile(r"[ \t]+=")
 _ITEM_START = re.compile(r"\.?[A-Za-z_]")
 
 
@@ -95,7 +96,7 @@ def _item(cursor: Cursor, kind: str, formal: bool) -> Assignment:
         raise cursor.error(f"unexpected {cursor.found()} after the name '{name}'", hint="items are separated by blanks")
     if kind in ("input", "param") and not formal:
         hint = f"as in {name}=value, or {name}=@ for the global of that name"
-        if kind == "input" and re.compile(r"[ \t]+=").match(cursor.text, cursor.at):
+        if kind == "input" and _BLANK_EQUALS.match(cursor.text, cursor.at):
             hint = f"no blanks around '=' in inputs: write {name}=value"
         raise cursor.error(f"{_ARTICLE[kind][2:].strip()} '{name}' needs a value", start, cursor.at, hint=hint)
     return Assignment(name, None, cursor.span(start), name_span, dot)
@@ -114,7 +115,7 @@ def _accept_equals(cursor: Cursor, spaced: bool) -> bool:
     return False
 
 
-def _assigned_value(cursor: Cursor, name: str, kind: str):
+def _assigned_value(cursor: Cursor, name: str, kind: str) -> Value:
     start = cursor.at
     if kind not in ("param", "global") and cursor.peek() in (" ", "\t"):
         hint = f"no blanks around '=' in {kind}s: write {name}=value"

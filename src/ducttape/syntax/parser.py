@@ -59,5 +59,6 @@ def parse_file(path: str | os.PathLike[str]) -> File:
         raise TapeError(Diagnostic(f"'{path}' is a directory, not a tape", hint="name the file in it")) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise TapeError(Diagnostic(f"cannot read '{path}': {reason}", hint="check the name and its permissions")) from None
+        hint = "check the name and its permissions"
+        raise TapeError(Diagnostic(f"cannot read '{path}': {reason}", hint=hint)) from None
     return parse(Source(str(path), text, path))

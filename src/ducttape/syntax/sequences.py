@@ -41,7 +41,7 @@ def numbers(first: Decimal, last: Decimal, step: Decimal) -> list[Decimal]:
 
 def text(number: Decimal) -> str:
     """The text of one number; there is no negative zero."""
-    return str(abs(number) if not number else number)
+    return str(number if number else abs(number))
 
 
 def texts(first: Decimal, last: Decimal, step: Decimal) -> list[str]:

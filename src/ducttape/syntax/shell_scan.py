@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-# What `scan` stops at: a line that can only be the start of the next block of the tape.
+# A line that looks like the start of the next block of the tape, which a body hardly has outside quotes and heredocs.
 BLOCK_LINE = re.compile(
-    r"[ \t]*(?:(?:task|func|package|submitter|versioner|action|summary|of|group|branchpoint|baseline|branch)"
-    r"[ \t]+[A-Za-z_][A-Za-z0-9_]*[ \t\r]*(?:$|[{<>:#]|//|calls[ \t])|(?:plan|global|config)(?:[ \t]+\w+)?[ \t]*\{[ \t\r]*$)",
+    r"^[ \t]*(?:(?:task|func|package|submitter|versioner|action|summary|of|group|branchpoint|baseline|branch)"
+    r"[ \t]+[A-Za-z_][A-Za-z0-9_]*\s*(?:[{<>:#]|//|/\*|calls[ \t])"
+    r"|(?:plan|global|config)(?:[ \t]+\w+)?[ \t]*\{[ \t\r]*$)",
     re.MULTILINE | re.ASCII,
 )
+_MAX_CROSSED = 20
 _TRAILING = re.compile(r"[ \t\r]*(?:\n|\Z)")
 _CODE = re.compile(r"""['"\\`(){}#<\n$]|\b(?:case|esac)\b""", re.ASCII)
 _DOUBLE = re.compile(r'["\\`$]')
@@ -43,10 +45,10 @@ _WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """`end`: offset of the closing brace, or None. `limit`: how far it can be at most (a block starts there).
+    """`end`: offset of the closing brace, or None. `limit`: where the next block seems to start.
 
-    `open_at` and `open_what` name the innermost thing left open when there is no end, `stray` a closing brace that
-    was passed over because text follows it on its line.
+    `open_at` and `open_what` name what was left open when there is no end (a quote that swallows the start of a block
+    before anything else), `stray` a closing brace that was passed over because text follows it on its line.
     """
 
     end: int | None
@@ -75,20 +77,26 @@ class _Scanner:
         self.cases: list[int] = [0]
         self.heredocs: list[tuple[str, bool, int]] = []
         self.stray: int | None = None
+        block = BLOCK_LINE.search(text, start)
+        self.block = block.start() if block else len(text)
+        self.swallower: tuple[str, int] | None = None
+        self.limit = len(text)
+        self.crossed = 0
 
     def run(self) -> Scan:
-        text, size = self.text, len(self.text)
+        text = self.text
         while True:
             kind = self.stack[-1][0] if self.stack else ""
             found = _PATTERNS.get(kind, _CODE).search(text, self.at)
             if not found:
-                return self._unfinished(size)
+                return self._unfinished()
             at, token = found.start(), found.group()
             self.at = found.end()
             if token == "\\":
                 self.at += 1
             elif token == '"':
                 if kind == '"':
+                    self._closed_quote(*self.stack[-1], at)
                     self._pop()
                 else:
                     self._push('"', at)
@@ -96,19 +104,20 @@ class _Scanner:
                 self._backquote(at)
             elif token == "$":
                 if not self._dollar(at, kind):
-                    return self._unfinished(size, at, "'")
+                    return self._unfinished(at, "'")
             elif token == "'":
                 if kind != '"${':
                     end = text.find("'", at + 1)
                     if end < 0:
-                        return self._unfinished(size, at, "'")
+                        return self._unfinished(at, "'")
+                    self._closed_quote("'", at, end)
                     self.at = end + 1
             elif kind in ("${", '"${'):
                 self._push(kind, at) if token == "{" else self._pop()
             elif kind == "((":
                 if token == "\n":
-                    if BLOCK_LINE.match(text, self.at):
-                        return self._unfinished(self.at)
+                    if self._crosses_too_much():
+                        return self._unfinished()
                 else:
                     self._push("((", at) if token == "(" else self._pop()
             else:
@@ -126,7 +135,7 @@ class _Scanner:
             if self.stack and self.stack[-1][0] == "{":
                 self._pop()
             elif not self.stack and ends_line(text, at):
-                return Scan(at, at, stray=self.stray)
+                return Scan(at, self.limit, stray=self.stray)
             elif not self.stack and self.stray is None:
                 self.stray = at
         elif token == "(":
@@ -167,14 +176,11 @@ class _Scanner:
                 self.at = at + 2
 
     def _newline(self) -> Scan | None:
-        text = self.text
         for delimiter, tabs, at in self.heredocs:
             if not self._heredoc(delimiter, tabs):
-                return self._unfinished(len(text), at, "<<")
+                return self._unfinished(at, "<<")
         self.heredocs.clear()
-        if BLOCK_LINE.match(text, self.at):
-            return self._unfinished(self.at)
-        return None
+        return self._unfinished() if self._crosses_too_much() else None
 
     def _heredoc(self, delimiter: str, tabs: bool) -> bool:
         """Skip the lines of a heredoc and the one that ends it; False when none does."""
@@ -218,6 +224,10 @@ class _Scanner:
                 return
         self._push("`", at)
 
+    def _closed_quote(self, quote: str, opened: int, closed: int) -> None:
+        if self.swallower is None and opened < self.block < closed:
+            self.swallower = quote, opened
+
     def _line_end(self, at: int) -> int:
         end = self.text.find("\n", at)
         return len(self.text) if end < 0 else end
@@ -230,7 +240,16 @@ class _Scanner:
         self.stack.pop()
         self.cases.pop()
 
-    def _unfinished(self, limit: int, open_at: int | None = None, what: str = "") -> Scan:
-        if open_at is None and self.stack:
+    def _crosses_too_much(self) -> bool:
+        """Note that a new line begins; True when so many blocks seem to start that looking on is a waste."""
+        if self.at >= self.block and BLOCK_LINE.match(self.text, self.at):
+            self.limit = min(self.limit, self.at)
+            self.crossed += 1
+        return self.crossed > _MAX_CROSSED
+
+    def _unfinished(self, open_at: int | None = None, what: str = "") -> Scan:
+        if self.swallower is not None:
+            what, open_at = self.swallower
+        elif open_at is None and self.stack:
             what, open_at = self.stack[-1]
-        return Scan(None, limit, open_at, _WORDS.get(what, ""), self.stray)
+        return Scan(None, min(self.limit, self.block), open_at, _WORDS.get(what, ""), self.stray)

@@ -73,7 +73,7 @@ class Graft:
 class Grafted:
     """`$x@T[Point:branch,...]`."""
 
-    variable: "GlobalVariable | TaskVariable | SameTaskVariable"
+    variable: GlobalVariable | TaskVariable | SameTaskVariable
     grafts: tuple[Graft, ...]
     span: Span = _span()
 
@@ -83,7 +83,7 @@ class Branch:
     """One branch of a branch point. `implied` is true when the name was taken from the value."""
 
     name: str
-    value: "Value"
+    value: Value
     span: Span = _span()
     implied: bool = field(default=False, compare=False)
 
@@ -142,7 +142,7 @@ class Clause:
 class Bash:
     """The text between the braces of a body, exactly as written.
 
-    `names` are the variables it reads and `assigned` those it sets itself, each in order and once. A name may be in both.
+    `names` are the variables it reads and `assigned` those it sets itself, each in order and once.
     """
 
     text: str
@@ -187,12 +187,12 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A named block of blocks: submitter and versioner (actions), summary (ofs), group and branchpoint (unsupported later)."""
+    """A named block of blocks: submitter and versioner (actions), summary (ofs), group and branchpoint."""
 
     kind: OneOf["submitter", "versioner", "summary", "group", "branchpoint"]
     name: str
     clauses: tuple[Clause, ...]
-    members: tuple["TaskLike | Call | Group", ...]
+    members: tuple[TaskLike | Call | Group, ...]
     span: Span = _span()
     name_span: Span = _span()
 

@@ -1,7 +1,7 @@
 """Right-hand sides: literals, variables, shorthands, grafts, branch points and sequences.
 
-`value(cursor)` reads one and leaves the cursor right behind it, at whitespace, `)` or the end of the file; anything else
-there is an error, as is a missing value. Also the lists of branches that plans have, which share their notation.
+`value(cursor)` reads one and leaves the cursor right behind it, at whitespace, `)` or the end of the file; anything
+else there is an error, as is a missing value. Also the lists of branches that plans have, which share their notation.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from decimal import Decimal
 from ducttape.syntax import sequences
 from ducttape.syntax.diagnostics import TapeError
 from ducttape.syntax.scanner import BRANCH_NAME, IMPLIED_NAME, NAME, NUMBER, Cursor
+from ducttape.syntax.source import Span
 from ducttape.syntax.tree import (
     Branch,
     BranchPoint,
+    GlobalVariable,
     Graft,
     Grafted,
-    GlobalVariable,
     Literal,
     PlanBranches,
     SameGlobal,
@@ -30,10 +31,11 @@ from ducttape.syntax.tree import (
 # Deeper nesting than any person writes; keeps hostile input from exhausting the stack of the interpreter.
 MAX_DEPTH = 40
 _NUMBER = NUMBER.pattern
-_SEQUENCE = re.compile(rf"({_NUMBER})\.\.({_NUMBER})(?:\.\.({_NUMBER}))?")
+SEQUENCE = re.compile(rf"({_NUMBER})\.\.({_NUMBER})(?:\.\.({_NUMBER}))?")
 _HUGE_EXPONENT = re.compile(r"[eE][+-]?[0-9]{5,}")
 _EXPLICIT = re.compile(rf"({BRANCH_NAME.pattern})=")
 _GRAFTED_BRANCH = re.compile(r"""[^\s"'()\[\]*$:@=,]+""", re.ASCII)
+_BLANK_COLON = re.compile(r"[ \t]+:")
 _POINT = "a branch point name"
 
 
@@ -107,7 +109,8 @@ def _grafts(cursor: Cursor, variable: GlobalVariable | TaskVariable | SameTaskVa
         point = cursor.name(_POINT)
         _no_blanks_in_graft(cursor)
         if not cursor.accept(":"):
-            raise cursor.error(f"expected ':' after the branch point, found {cursor.found()}", hint="as in [Point:branch]")
+            hint = "as in [Point:branch]"
+            raise cursor.error(f"expected ':' after the branch point, found {cursor.found()}", hint=hint)
         _no_blanks_in_graft(cursor)
         branch = None
         if not cursor.accept("*"):
@@ -132,7 +135,8 @@ def _grafts(cursor: Cursor, variable: GlobalVariable | TaskVariable | SameTaskVa
 
 def _no_blanks_in_graft(cursor: Cursor) -> None:
     if not cursor.done and cursor.ends_word():
-        raise cursor.error("blanks are not allowed inside a graft", hint="write [Point:branch,Other:branch] without blanks")
+        hint = "write [Point:branch,Other:branch] without blanks"
+        raise cursor.error("blanks are not allowed inside a graft", hint=hint)
 
 
 # --- branch points ----------------------------------------------------------------------------------------------
@@ -180,7 +184,7 @@ def _branch_point(cursor: Cursor, depth: int) -> Value:
     return point
 
 
-def _point_name(cursor: Cursor):
+def _point_name(cursor: Cursor) -> tuple[str, Span]:
     """`Name:` with the cursor after the colon; the name and its span."""
     start = cursor.at
     name = cursor.match(NAME)
@@ -189,7 +193,7 @@ def _point_name(cursor: Cursor):
         hint = "every branch point needs a name and a colon, as in (Size: small large)"
         if name is None or cursor.peek() in " \t\r\n)=":
             message = "branch point without a name"
-            if name and re.compile(r"[ \t]+:").match(cursor.text, cursor.at):
+            if name and _BLANK_COLON.match(cursor.text, cursor.at):
                 message, hint = "blanks before the ':' of a branch point", f"write ({name}: ...)"
             raise cursor.error(message, start, max(cursor.at, start + 1), hint=hint)
         raise cursor.error(f"expected ':' after the branch point name, found {cursor.found()}", hint=hint)
@@ -202,7 +206,8 @@ def _branch(cursor: Cursor, depth: int) -> Branch:
     if explicit is not None:
         return Branch(explicit[:-1], value(cursor, depth + 1), cursor.span(start))
     if cursor.looking_at("#") or cursor.looking_at("//") or cursor.looking_at("/*"):
-        raise cursor.error("comments are not allowed inside a branch point", hint="put the comment before the assignment")
+        hint = "put the comment before the assignment"
+        raise cursor.error("comments are not allowed inside a branch point", hint=hint)
     try:
         given = value(cursor, depth + 1)
     except TapeError:
@@ -236,7 +241,7 @@ def inferred_name(given: Value) -> str | None:
 def _sequence(cursor: Cursor) -> tuple[Decimal, Decimal, Decimal, int] | None:
     """`first..last[..step]` standing as a word of its own: the numbers and where it starts."""
     start = cursor.at
-    found = _SEQUENCE.match(cursor.text, start)
+    found = SEQUENCE.match(cursor.text, start)
     if not found:
         return None
     cursor.at = found.end()
