@@ -1,0 +1,75 @@
+"""What a run would do, as text: one line per task with its reason, or counts per task when there are many."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from ducttape.cli.terminal import Paint
+from ducttape.plan.tasks import RealizedTask, TaskKey
+from ducttape.store.attic import is_worth_keeping
+from ducttape.store.locks import read_owner
+from ducttape.store.state import State, Status
+
+MANY = 40
+
+
+def why(state: State) -> str:
+    """The reasons of a state on one line."""
+    reasons = "; ".join(state.reasons[:4]) + (f"; and {len(state.reasons) - 4} more" if len(state.reasons) > 4 else "")
+    if state.status in (Status.ABSENT, Status.WAITING):
+        return reasons
+    return f"{state.status}: {reasons}"
+
+
+def lines(session, states: Mapping[TaskKey, State], builds: list, paint: Paint) -> list[str]:
+    """The whole work plan. `builds` are the packages to build first."""
+    todo = [session.plan.tasks[key] for key, state in states.items() if not state.done]
+    out = []
+    for task in todo:
+        directory = session.layout.directory(task.key)
+        if states[task.key].status in (Status.STALE, Status.INCOMPLETE) and directory.is_dir():
+            label = "MOVE TO ATTIC:" if is_worth_keeping(directory) else "DELETE:"
+            out.append(_line(session, task, label, why(states[task.key]), paint))
+    for package in builds:
+        out.append(f"{paint('BUILD:', 'BUILD:')} {package.definition.name} {package.version[:12]}")
+    for task in todo:
+        owner = read_owner(session.layout.lock(task.key))
+        if owner is not None and not owner.is_gone():
+            out.append(_line(session, task, "WAIT FOR LOCK:", f"held by {owner}", paint))
+    if len(todo) + len(out) <= MANY:
+        out += [_line(session, task, "RUN:", why(states[task.key]), paint) for task in todo]
+        return out
+    labels = Counter(line.split(":")[0].split("m")[-1] for line in out if not line.startswith(" "))
+    if len(out) > MANY:
+        out = [f"{label}: {count}" for label, count in labels.items()]
+    return out + _tree(todo, states, paint)
+
+
+def _line(session, task: RealizedTask, label: str, reason: str, paint: Paint) -> str:
+    full = task.realization.full_name
+    full = full if len(full) <= 160 else full[:157] + "..."
+    where = session.show(task)
+    return f"{paint(label, label)} {paint(where, 'task')} {paint(f'({full})', 'full')}\n    {reason}"
+
+
+def _tree(todo: list[RealizedTask], states: Mapping[TaskKey, State], paint: Paint) -> list[str]:
+    """One line per task with counts, and below it the most frequent reasons."""
+    groups: dict[str, list[RealizedTask]] = {}
+    for task in todo:
+        groups.setdefault(task.key.task, []).append(task)
+    width = max(map(len, groups))
+    out = []
+    for name, tasks in groups.items():
+        plural = "realization" if len(tasks) == 1 else "realizations"
+        out.append(f"{paint('RUN:', 'RUN:')} {paint(name.ljust(width), 'task')}  {len(tasks)} {plural}")
+        reasons = Counter(
+            "only if a task before it comes out different"
+            if states[t.key].status is Status.WAITING
+            else why(states[t.key])
+            for t in tasks
+        )
+        out += [f"    {count:>4}  {reason}" for reason, count in reasons.most_common(3)]
+        if len(reasons) > 3:
+            out.append(f"          and {len(reasons) - 3} other reasons")
+    return out

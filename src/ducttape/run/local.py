@@ -1,0 +1,173 @@
+"""Running one bash body as a process group of this machine.
+
+Guarantees: values reach bash only as environment variables; the body runs under errexit, pipefail and nounset in its task
+directory with an empty standard input; all its processes end with it, with the controller, or with the supervisor.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ducttape.store.layout import START, STDERR, STDOUT
+from ducttape.store.locks import boot_id, process_start
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a body ended: exit code (128 + n for signal n), times in seconds, memory of its largest process in bytes."""
+
+    exit_code: int
+    start: float
+    end: float
+    cpu_seconds: float
+    peak_memory_bytes: int
+
+
+class Supervisor:
+    """The one process that outlives this controller to end its tasks; started at the first task."""
+
+    def __init__(self):
+        self._process: subprocess.Popen | None = None
+
+    def guard(self, group: int) -> None:
+        self._send(f"+{group}\n")
+
+    def release(self, group: int) -> None:
+        self._send(f"-{group}\n")
+
+    def close(self) -> None:
+        if self._process:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
+            self._process.wait()
+            self._process = None
+
+    def _send(self, line: str) -> None:
+        if self._process is None:
+            program = Path(__file__).with_name("supervisor.py")
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", str(program)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                start_new_session=True,
+                cwd="/",
+            )
+        self._process.stdin.write(line.encode())
+        self._process.stdin.flush()
+
+
+def environment(values: Mapping[str, str], special: Mapping[str, str]) -> dict[str, str]:
+    """The caller's environment with this interpreter's folder first in PATH, the special variables, then the task's."""
+    env = dict(os.environ)
+    # Not resolved: a virtual environment's `python` is a link, and its own folder is the one that has its packages.
+    here = os.path.dirname(os.path.abspath(sys.executable))
+    env["PATH"] = here + os.pathsep + env.get("PATH", os.defpath)
+    env |= special
+    env |= values
+    return env
+
+
+def script(body: str) -> str:
+    """What bash reads on its standard input.
+
+    The braces make bash read the whole body before it runs any of it, so that a command of the body which reads its standard
+    input gets an end of file and not the rest of the body.
+    """
+    return f"set -o errexit -o pipefail -o nounset\n{{ :{'' if body.startswith(chr(10)) else chr(10)}{body}\n}} </dev/null\n"
+
+
+class Body:
+    """One running body. `fileno()` becomes readable when it ends."""
+
+    def __init__(self, directory: Path, body: str, env: Mapping[str, str], supervisor: Supervisor, note: Mapping = {}):
+        self.directory = directory
+        self._supervisor = supervisor
+        self.start = time.time()
+        with open(directory / STDOUT, "wb") as out, open(directory / STDERR, "wb") as err:
+            self._process = subprocess.Popen(
+                ["bash"], stdin=subprocess.PIPE, stdout=out, stderr=err, cwd=directory, env=dict(env), process_group=0
+            )
+        self.pid = self._process.pid
+        try:
+            # Bash waits for its script meanwhile: nothing runs before both the supervisor and the directory know of it.
+            supervisor.guard(self.pid)
+            mark = {"pid": self.pid, "pid_start": process_start(self.pid), "boot": boot_id(), "start": self.start, **note}
+            (directory / START).write_text(json.dumps(mark) + "\n", encoding="utf-8")
+            self._pidfd = os.pidfd_open(self.pid)
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.write(script(body).encode("utf-8", "surrogateescape"))
+                self._process.stdin.flush()
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()
+        except BaseException:
+            self.kill()
+            self._process.wait()
+            raise
+
+    def fileno(self) -> int:
+        return self._pidfd
+
+    def terminate(self) -> None:
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: int) -> None:
+        with contextlib.suppress(OSError):
+            os.killpg(self.pid, number)
+
+    def wait(self, block: bool = False) -> Ended | None:
+        """How it ended, or None while it runs. What the body left in the background ends here too."""
+        options = os.WEXITED | os.WNOWAIT | (0 if block else os.WNOHANG)
+        if os.waitid(os.P_PID, self.pid, options) is None:
+            return None
+        # The leader is not reaped yet, so its group id cannot have been given to anybody else.
+        self.kill()
+        _, status, usage = os.wait4(self.pid, 0)
+        end = time.time()
+        self._process.returncode = os.waitstatus_to_exitcode(status)
+        os.close(self._pidfd)
+        self._supervisor.release(self.pid)
+        code = self._process.returncode
+        return Ended(
+            exit_code=code if code >= 0 else 128 - code,
+            start=self.start,
+            end=end,
+            cpu_seconds=usage.ru_utime + usage.ru_stime,
+            peak_memory_bytes=usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
+        )
+
+
+def end_orphans(directory: Path, patience: float = 10.0) -> bool:
+    """End what an earlier controller started in `directory` and may have left running; False when it cannot be ended."""
+    try:
+        mark = json.loads((directory / START).read_text(encoding="utf-8"))
+        group, start, boot = int(mark["pid"]), mark["pid_start"], mark["boot"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return True
+    if boot != boot_id() or group <= 1:
+        return True
+    deadline = time.monotonic() + patience
+    while True:
+        now = process_start(group)
+        if now is not None and now != start:
+            return True
+        try:
+            os.killpg(group, signal.SIGKILL)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            return False
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.005)

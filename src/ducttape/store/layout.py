@@ -1,0 +1,112 @@
+"""Where everything of a run lies on disk; computes paths and touches nothing.
+
+    BASE/TASK/REALIZATION/             a task directory (BASE/TASK/ in a flat layout)
+    BASE/TASK/FULL_NAME                a relative link for people, when the names differ
+    BASE/TASK/REALIZATION.LOCK         while a controller works on it
+    BASE/.versions .packages .attic    history, built packages, results that were replaced
+    BASE/.digests .locks               remembered file digests, controllers alive
+
+A realization name can hold characters that a path must not (`/`); they are percent-encoded, so a name never leaves BASE.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ducttape.plan.tasks import FromTask, Output, RealizedTask, TaskKey
+
+SCRIPT = "ducttape_task.sh"
+STDOUT = "ducttape_stdout.txt"
+STDERR = "ducttape_stderr.txt"
+EXIT_CODE = "ducttape_exit_code.txt"
+VERSION = "ducttape_version.txt"
+START = "ducttape_start.json"
+RECORD = "ducttape_record.json"
+INVALIDATED = "ducttape.INVALIDATED"
+OWN_FILES = frozenset({SCRIPT, STDOUT, STDERR, EXIT_CODE, VERSION, START, RECORD, INVALIDATED})
+
+_LONGEST_COMPONENT = 255
+
+
+def component(name: str) -> str:
+    """`name` as one path component: `/`, NUL and `%` are percent-encoded, `.` and `..` too."""
+    quoted = name.replace("%", "%25").replace("/", "%2F").replace("\0", "%00")
+    return quoted.replace(".", "%2E") if quoted in (".", "..") else quoted
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """All paths under one absolute `base`."""
+
+    base: Path
+    flat: bool = False
+
+    @property
+    def versions(self) -> Path:
+        return self.base / ".versions"
+
+    @property
+    def packages(self) -> Path:
+        return self.base / ".packages"
+
+    @property
+    def attic(self) -> Path:
+        return self.base / ".attic"
+
+    @property
+    def digests(self) -> Path:
+        return self.base / ".digests"
+
+    @property
+    def locks(self) -> Path:
+        return self.base / ".locks"
+
+    def directory(self, key: TaskKey) -> Path:
+        """The task directory of a realized task."""
+        folder = self.base / component(key.task)
+        return folder if self.flat else folder / component(key.realization)
+
+    def lock(self, key: TaskKey) -> Path:
+        directory = self.directory(key)
+        return directory.with_name(directory.name + ".LOCK")
+
+    def full_name_link(self, task: RealizedTask) -> Path | None:
+        """The link for people, or None where it would equal the directory or be too long for a file name."""
+        full = component(task.realization.full_name)
+        if self.flat or full == component(task.key.realization) or len(full.encode()) > _LONGEST_COMPONENT:
+            return None
+        return self.base / component(task.key.task) / full
+
+    def output(self, task: RealizedTask, output: Output) -> Path:
+        """The absolute path of one output."""
+        return self.directory(task.key) / output.path
+
+    def output_named(self, task: RealizedTask, name: str) -> Path:
+        for output in task.outputs:
+            if output.name == name:
+                return self.output(task, output)
+        raise KeyError(f"{task.key} has no output '{name}'")
+
+    def input_paths(self, task: RealizedTask, tasks: Mapping[TaskKey, RealizedTask]) -> dict[str, list[Path]]:
+        """For every input the absolute paths of its sources."""
+        return {
+            i.name: [
+                self.output_named(tasks[s.key], s.output) if isinstance(s, FromTask) else s.path for s in i.sources
+            ]
+            for i in task.inputs
+        }
+
+    def variables(
+        self,
+        task: RealizedTask,
+        tasks: Mapping[TaskKey, RealizedTask],
+        packages: Mapping[str, Path],
+    ) -> dict[str, str]:
+        """What the body sees: inputs, outputs, params (dot-params too, without their dot) and package directories."""
+        values = {name: " ".join(map(str, paths)) for name, paths in self.input_paths(task, tasks).items()}
+        values |= {o.name: str(self.output(task, o)) for o in task.outputs}
+        values |= {p.name: p.value for p in task.params}
+        values |= {name: str(packages[name]) for name in task.packages if name in packages}
+        return values

@@ -1,0 +1,167 @@
+"""The record of a finished task: what it was made from, what it made, and what that cost.
+
+`ducttape_record.json` is written last and atomically, so a task directory with a valid record holds complete outputs. A task's
+*identity* is the part that decides whether a result is still the one asked for; no absolute path is in it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from ducttape.store.commands import normalize
+from ducttape.store.layout import RECORD
+
+FORMAT = 1
+ENGINE_VERSION = "1.0.0"
+_SHOWN = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Everything that, when it changes, makes a result stale.
+
+    `inputs` maps an input variable to the content digests of its sources; `packages` a package to its version; `outputs` an
+    output variable to the relative path it is declared with (an absolute one is only called `absolute`). Dot-params are
+    left out: they say how to run a task, not what it computes.
+    """
+
+    body: str
+    params: dict[str, str]
+    packages: dict[str, str]
+    inputs: dict[str, list[str]]
+    outputs: dict[str, str]
+
+    @property
+    def commands(self) -> tuple[str, ...]:
+        return normalize(self.body)
+
+    def differences(
+        self,
+        new: Identity,
+        origins: Mapping[str, str] | None = None,
+        package_change: Callable[[str, str, str], str] | None = None,
+    ) -> list[str]:
+        """Why a result with this identity is not the one that `new` asks for; empty when it is.
+
+        `origins` says where each input comes from; `package_change(name, old, new)` names what changed inside a package.
+        """
+        reasons = []
+        if self.body != new.body and self.commands != new.commands:
+            reasons += _command_changes(self.commands, new.commands)
+        reasons += _changes("param", self.params, new.params)
+        for name in _differing(self.packages, new.packages):
+            old_version, new_version = self.packages.get(name), new.packages.get(name)
+            detail = package_change(name, old_version, new_version) if package_change and old_version and new_version else ""
+            reasons.append(f"package {name} {_short(old_version)} -> {_short(new_version)}" + (detail and f" ({detail})"))
+        for name in _differing(self.inputs, new.inputs):
+            origin = f" ({origins[name]})" if origins and name in origins else ""
+            what = "added" if name not in self.inputs else "removed" if name not in new.inputs else "changed"
+            reasons.append(f"input {name} {what}{origin}")
+        reasons += _changes("output", self.outputs, new.outputs)
+        return reasons
+
+
+def _differing(old: dict, new: dict) -> list[str]:
+    return [name for name in dict.fromkeys([*new, *old]) if old.get(name) != new.get(name)]
+
+
+def _changes(kind: str, old: dict[str, str], new: dict[str, str]) -> list[str]:
+    reasons = []
+    for name in _differing(old, new):
+        if name not in old:
+            reasons.append(f"{kind} {name} added: {_quote(new[name])}")
+        elif name not in new:
+            reasons.append(f"{kind} {name} removed (was {_quote(old[name])})")
+        else:
+            reasons.append(f"{kind} {name} {_quote(old[name])} -> {_quote(new[name])}")
+    return reasons
+
+
+def _command_changes(old: tuple[str, ...], new: tuple[str, ...]) -> list[str]:
+    reasons = []
+    for kind, a, b, c, d in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        if kind == "equal":
+            continue
+        before, after = old[a:b], new[c:d]
+        for i in range(max(len(before), len(after))):
+            if i >= len(after):
+                reasons.append(f"command removed: {_quote(before[i])}")
+            elif i >= len(before):
+                reasons.append(f"command added: {_quote(after[i])}")
+            else:
+                reasons.append(f"command {_quote(before[i])} -> {_quote(after[i])}")
+    return reasons[:3] + ([f"and {len(reasons) - 3} more changed commands"] if len(reasons) > 3 else [])
+
+
+def _quote(text: str) -> str:
+    plain = text if text and text.isprintable() and " " not in text else json.dumps(text, ensure_ascii=False)
+    return plain if len(plain) <= _SHOWN else plain[: _SHOWN - 3] + "..."
+
+
+def _short(version: str | None) -> str:
+    return (version or "none")[:12]
+
+
+@dataclass(slots=True)
+class Record:
+    """One finished (or adopted) task. Times are seconds since the epoch, UTC; memory is the largest process in bytes."""
+
+    task: str
+    realization: str
+    full_name: str
+    identity: Identity
+    sources: dict[str, list[dict[str, str]]]
+    output_digests: dict[str, str]
+    resources: dict[str, str] = field(default_factory=dict)
+    seed: str | None = None
+    host: str = field(default_factory=socket.gethostname)
+    start: float | None = None
+    end: float | None = None
+    cpu_seconds: float | None = None
+    peak_memory_bytes: int | None = None
+    exit_code: int = 0
+    engine_version: str = ENGINE_VERSION
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def wall_seconds(self) -> float | None:
+        return None if self.start is None or self.end is None else self.end - self.start
+
+    def write(self, directory: Path) -> None:
+        """Write into `directory` atomically and durably."""
+        data = asdict(self)
+        data["identity"]["commands"] = list(self.identity.commands)
+        write_atomically(directory / RECORD, json.dumps({"format": FORMAT, **data}, indent=1) + "\n")
+
+    @classmethod
+    def read(cls, directory: Path) -> Record | None:
+        """The record of `directory`; None when there is none or it cannot be understood (then nothing counts as done)."""
+        try:
+            data = json.loads((directory / RECORD).read_text(encoding="utf-8"))
+            if data.pop("format") != FORMAT:
+                return None
+            identity = data.pop("identity")
+            identity.pop("commands", None)
+            return cls(identity=Identity(**identity), **data)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return None
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace `path` by `text`: readers see the old content or the whole new one, also after a power cut."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(temporary, "w", encoding="utf-8", errors="surrogateescape") as f:
+            f.write(text)
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

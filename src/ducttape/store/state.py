@@ -1,0 +1,243 @@
+"""Is a task done, and if not, exactly why.
+
+    complete     the record's identity is the one asked for, and the outputs are those that it digested
+    absent       no directory
+    incomplete   a directory without a valid result: interrupted, failed, invalidated, or an output is missing
+    stale        a valid result of something else: commands, a param, an input, a package or an output changed
+    waiting      nothing of its own changed, but a parent is to be made; equal parent outputs leave it complete
+
+A directory of the original program has no record; when it is complete by that program's rules it is adopted.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from ducttape.plan.tasks import FromFile, FromTask, Plan, RealizedTask, TaskKey
+from ducttape.store.digest import DigestCache
+from ducttape.store.layout import EXIT_CODE, INVALIDATED, RECORD, START, STDERR, STDOUT, Layout
+from ducttape.store.record import Identity, Record
+
+Digests = Mapping[TaskKey, Mapping[str, str]]
+
+
+class Status(StrEnum):
+    COMPLETE = "complete"
+    ABSENT = "absent"
+    INCOMPLETE = "incomplete"
+    STALE = "stale"
+    WAITING = "waiting"
+
+
+@dataclass(slots=True)
+class State:
+    """`reasons` is empty for a complete task; `outputs` has the digests of a complete task's outputs, by name."""
+
+    status: Status
+    reasons: list[str] = field(default_factory=list)
+    record: Record | None = None
+    outputs: dict[str, str] = field(default_factory=dict)
+    identity: Identity | None = None
+    adopted: bool = False
+
+    @property
+    def done(self) -> bool:
+        return self.status is Status.COMPLETE
+
+
+class Store:
+    """The results under one base directory, seen by one plan.
+
+    `package_versions` maps every package that the plan mentions to its version.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        plan: Plan,
+        package_versions: Mapping[str, str] | None = None,
+        cache: DigestCache | None = None,
+        package_change: Callable[[str, str, str], str] | None = None,
+    ):
+        self.layout = layout
+        self.plan = plan
+        self.package_versions = dict(package_versions or {})
+        self.cache = cache or DigestCache(layout.base, layout.digests)
+        self._package_change = package_change
+
+    # --- identities ---------------------------------------------------------------------------------------------
+
+    def identity(self, task: RealizedTask, made: Digests) -> tuple[Identity, list[str], list[FromFile]]:
+        """The identity asked for, the inputs that wait for a parent not in `made`, and the files that are missing."""
+        inputs: dict[str, list[str]] = {}
+        waiting: list[str] = []
+        missing: list[FromFile] = []
+        for item in task.inputs:
+            digests: list[str] = []
+            for source in item.sources:
+                if isinstance(source, FromTask):
+                    digest = made.get(source.key, {}).get(source.output)
+                    if digest is None:
+                        waiting.append(item.name)
+                else:
+                    digest = self.cache.pattern(source.path)
+                    if digest is None:
+                        missing.append(source)
+                digests.append(digest or "")
+            inputs[item.name] = digests
+        identity = Identity(
+            body=task.body,
+            params={p.name: p.value for p in task.params if not p.dot},
+            packages={name: self.package_versions.get(name, "") for name in task.packages},
+            inputs=inputs,
+            outputs={o.name: "absolute" if os.path.isabs(o.path) else o.path for o in task.outputs},
+        )
+        return identity, list(dict.fromkeys(waiting)), missing
+
+    def origins(self, task: RealizedTask) -> dict[str, str]:
+        """Where each input comes from, in words."""
+        return {
+            i.name: ", ".join(f"{s.output} of {s.key}" if isinstance(s, FromTask) else str(s.path) for s in i.sources[:3])
+            for i in task.inputs
+        }
+
+    def missing_files(self, keys) -> list[tuple[RealizedTask, str, FromFile]]:
+        """(task, input, source) for every outside file that the tasks need and that is not there."""
+        found = []
+        for key in keys:
+            task = self.plan.tasks[key]
+            for item in task.inputs:
+                for source in item.sources:
+                    if isinstance(source, FromFile) and self.cache_missing(source):
+                        found.append((task, item.name, source))
+        return found
+
+    def cache_missing(self, source: FromFile) -> bool:
+        return not os.path.exists(source.path) and self.cache.pattern(source.path) is None
+
+    # --- states -------------------------------------------------------------------------------------------------
+
+    def survey(self) -> dict[TaskKey, State]:
+        """The state of every planned task, parents first."""
+        states: dict[TaskKey, State] = {}
+        made: dict[TaskKey, dict[str, str]] = {}
+        for key in self.plan.tasks:
+            states[key] = state = self.state(key, made)
+            if state.done:
+                made[key] = state.outputs
+        self.cache.flush()
+        return states
+
+    def state(self, key: TaskKey, made: Digests) -> State:
+        """The state of one task; `made` has the output digests of those parents that are complete."""
+        task = self.plan.tasks[key]
+        directory = self.layout.directory(key)
+        if not directory.is_dir():
+            return State(Status.ABSENT, ["not made yet"])
+        if (directory / INVALIDATED).exists():
+            return State(Status.INCOMPLETE, ["invalidated by hand"], Record.read(directory))
+        record = Record.read(directory)
+        if record is None and (problem := self._adoption_problem(task)):
+            return State(Status.INCOMPLETE, [problem])
+        outputs: dict[str, str] = {}
+        for output in task.outputs:
+            digest = self.cache.path(self.layout.output(task, output))
+            if digest is None and (record is None or output.name in record.output_digests):
+                return State(Status.INCOMPLETE, [f"output {output.name} is missing"], record)
+            outputs[output.name] = digest or ""
+        identity, waiting, missing = self.identity(task, made)
+        if record is None:
+            if waiting:
+                return State(Status.WAITING, self._wait_reasons(task, made), identity=identity)
+            return State(Status.COMPLETE, [], None, outputs, identity, adopted=True)
+        unknown = set(waiting) | {i.name for i in task.inputs if any(s in missing for s in i.sources)}
+        for name in unknown & identity.inputs.keys() & record.identity.inputs.keys():
+            # What cannot be known yet is compared later; what is gone cannot have made the result wrong.
+            identity.inputs[name] = record.identity.inputs[name]
+        reasons = record.identity.differences(identity, self.origins(task), self._package_change)
+        reasons += [
+            f"output {name} was changed after the task finished"
+            for name, digest in record.output_digests.items()
+            if name in outputs and outputs[name] != digest
+        ]
+        if reasons:
+            return State(Status.STALE, reasons, record, outputs, identity)
+        if waiting:
+            return State(Status.WAITING, self._wait_reasons(task, made), record, outputs, identity)
+        return State(Status.COMPLETE, [], record, outputs, identity)
+
+    def _wait_reasons(self, task: RealizedTask, made: Digests) -> list[str]:
+        return [f"only if {key} comes out different" for key in task.parents if key not in made]
+
+    def _adoption_problem(self, task: RealizedTask) -> str | None:
+        """Why a directory without a readable record does not count; None when the original program completed it."""
+        directory = self.layout.directory(task.key)
+        if (directory / RECORD).exists():
+            return "its record cannot be read"
+        try:
+            code = (directory / EXIT_CODE).read_text(encoding="utf-8", errors="replace").split("\n")[0].strip()
+        except OSError:
+            return "interrupted before it finished"
+        if code != "0":
+            return f"failed with exit code {code}"
+        for output in task.outputs:
+            if not self.layout.output(task, output).exists():
+                return f"output {output.name} is missing"
+        if (directory / START).exists():
+            return "interrupted before its record was written"
+        if not ((directory / STDOUT).exists() and (directory / STDERR).exists()):
+            return "its logs are missing"
+        return None
+
+    # --- records ------------------------------------------------------------------------------------------------
+
+    def output_digests(self, task: RealizedTask) -> tuple[dict[str, str], list[str]]:
+        """Digests of all outputs of a task that just ended, and the names of those that it did not make."""
+        digests, missing = {}, []
+        for output in task.outputs:
+            digest = self.cache.path(self.layout.output(task, output))
+            if digest is None:
+                missing.append(output.name)
+            else:
+                digests[output.name] = digest
+        return digests, missing
+
+    def make_record(self, task: RealizedTask, identity: Identity, outputs: dict[str, str], **measured) -> Record:
+        """The record of a result with this identity; `measured` are further fields of `Record`."""
+        sources = {
+            item.name: [
+                {"task": str(s.key), "output": s.output} if isinstance(s, FromTask) else {"file": str(s.path)}
+                for s in item.sources
+            ]
+            for item in task.inputs
+        }
+        return Record(
+            task=task.key.task,
+            realization=task.key.realization,
+            full_name=task.realization.full_name,
+            identity=identity,
+            sources=sources,
+            output_digests=outputs,
+            resources={p.name: p.value for p in task.params if p.dot},
+            seed=next((p.value for p in task.params if p.name == "seed"), None),
+            **measured,
+        )
+
+    def adopt(self, task: RealizedTask, state: State, note: str = "adopted: made by a run without records") -> Record:
+        """Give a directory without a record one that says so."""
+        record = self.make_record(task, state.identity, state.outputs, notes=[note])
+        record.write(self.layout.directory(task.key))
+        return record
+
+    def accept(self, task: RealizedTask, state: State) -> None:
+        """Let a stale result stand for what is asked now, and note in its record what was overlooked."""
+        when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        record = state.record
+        record.identity = state.identity
+        record.output_digests = dict(state.outputs)
+        record.notes.append(f"kept although stale, {when}: " + "; ".join(state.reasons))
+        record.write(self.layout.directory(task.key))
