@@ -32,7 +32,8 @@ _BRACE = re.compile(r"\}[ \t\r]*$", re.MULTILINE)
 # What may follow a body: the end of the file, the end of a group, or a word that starts a block.
 _FOLLOWS = re.compile(
     r"(?:\Z|\}|(?:task|func|package|submitter|versioner|action|summary|of|plan|global|config|import|group|branchpoint"
-    r"|baseline|branch)(?:\s|\{))"
+    r"|baseline|branch)(?:\s|\{))",
+    re.ASCII,
 )
 # Bounds the work on a text in which nothing fits, so that parsing stays linear in the size of the tape.
 _MAX_CANDIDATES = 64

@@ -12,6 +12,7 @@ from ducttape.syntax.bash import body
 from ducttape.syntax.diagnostics import did_you_mean
 from ducttape.syntax.headers import assignment, clauses
 from ducttape.syntax.scanner import Cursor
+from ducttape.syntax.shell_scan import BLOCK_LINE
 from ducttape.syntax.source import Span
 from ducttape.syntax.tree import (
     Block,
@@ -46,7 +47,7 @@ _MAX_DEPTH = 40
 _CALLS = re.compile(r"calls(?=[ \t\r\n])")
 _VIA = re.compile(r"via\b")
 _COMMENT = re.compile(r"#|//|/\*")
-_WORD = re.compile(r"[^\s{(\"']+")
+_WORD = re.compile(r"[^\s{(\"']+", re.ASCII)
 
 
 def keyword(cursor: Cursor, allowed: tuple[str, ...], where: str) -> str:
@@ -60,6 +61,7 @@ def keyword(cursor: Cursor, allowed: tuple[str, ...], where: str) -> str:
         raise cursor.error(f"unexpected {cursor.found()} {where}", hint=f"known blocks: {', '.join(allowed)}")
     hint = did_you_mean(word, allowed)
     if word in KEYWORDS:
+        hint = "is the '}' before it missing?" if where.startswith("inside") else f"known blocks: {', '.join(allowed)}"
         raise cursor.error(f"'{word}' cannot stand {where}", start, start + len(word), hint=hint)
     raise cursor.error(f"unknown block '{word}'", start, start + len(word), hint=hint)
 
@@ -170,11 +172,21 @@ def _open_lines(cursor: Cursor, what: str) -> int:
     return start
 
 
-def _close_lines(cursor: Cursor, opened: int) -> bool:
-    """Skip whitespace and comments, then the closing brace if it is next."""
+def _close_lines(cursor: Cursor, opened: int, members: bool = False) -> bool:
+    """Skip whitespace and comments, then the closing brace if it is next; only `members` may look like blocks."""
     cursor.skip_ignored()
     if cursor.done:
         raise cursor.error("missing closing brace", opened, opened + 1)
+    if not members and BLOCK_LINE.match(cursor.text, cursor.text.rfind("\n", 0, cursor.at) + 1):
+        start = cursor.at
+        cursor.match(_WORD)
+        raise cursor.error(
+            "missing closing brace",
+            opened,
+            opened + 1,
+            other=cursor.span(start),
+            other_label="the next block starts here",
+        )
     if not cursor.accept("}"):
         return False
     closed = cursor.at
@@ -193,7 +205,7 @@ def _group(cursor: Cursor, start: int, kind: str, name: str, name_span: Span, de
     header = clauses(cursor, formal=kind in _FORMAL)
     opened = _open_lines(cursor, f"the header of {kind} '{name}'")
     members: list[TaskLike | Call | Group] = []
-    while not _close_lines(cursor, opened):
+    while not _close_lines(cursor, opened, members=True):
         member_start = cursor.at
         member = keyword(cursor, _MEMBERS[kind], f"inside a {kind}")
         members.append(_named_block(cursor, member_start, member, depth + 1))

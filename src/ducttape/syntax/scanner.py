@@ -25,7 +25,7 @@ _COMMENT_MARK = re.compile(r"/\*|\*/")
 _QUOTED = {'"': re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL), "'": re.compile(r"'((?:[^'\\]|\\.)*)'", re.DOTALL)}
 _ESCAPE = re.compile(r"\\(u+[0-9a-fA-F]{4}|[0-3]?[0-7]{1,2}|.)", re.DOTALL)
 _SIMPLE_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", '"': '"', "'": "'", "\\": "\\"}
-_WORD = re.compile(r"\S{1,40}")
+_WORD = re.compile(r"\S{1,40}", re.ASCII)
 
 
 class Cursor:

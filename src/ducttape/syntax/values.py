@@ -11,7 +11,7 @@ from decimal import Decimal
 
 from ducttape.syntax import sequences
 from ducttape.syntax.diagnostics import TapeError
-from ducttape.syntax.scanner import BRANCH_NAME, IMPLIED_NAME, NAME, NUMBER, Cursor
+from ducttape.syntax.scanner import BRANCH_NAME, IMPLIED_NAME, NAME, NUMBER, WHITESPACE, Cursor
 from ducttape.syntax.source import Span
 from ducttape.syntax.tree import (
     Branch,
@@ -51,7 +51,7 @@ def value(cursor: Cursor, depth: int = 0) -> Value:
     literal = cursor.literal()
     if literal is not None:
         return literal
-    if first == "" or first.isspace():
+    if first == "" or first in WHITESPACE:
         raise cursor.error(f"expected a value, found {cursor.found()}", hint='write "" for an empty value')
     hint = {"[": "branch points are written ( ... ); [ ... ] comes right after a variable"}.get(first, "quote it")
     raise cursor.error(f"a value cannot start with '{first}'", hint=hint)
