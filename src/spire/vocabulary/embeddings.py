@@ -34,6 +34,8 @@ def sample_rows(old: np.ndarray, count: int, rng: np.random.Generator, scale: fl
     The covariance is singular when n <= d or the weights were rounded; the least jitter on its diagonal (relative to
     its mean, from 1e-10 upward) that lets the Cholesky factor exist is added.
     """
+    if not np.isfinite(old).all():
+        raise UserError("the embeddings hold NaN or infinite values", hint="the base model's training went wrong")
     mean = old.mean(axis=0)
     centered = old - mean
     covariance = centered.T @ centered / len(old)
@@ -45,8 +47,6 @@ def sample_rows(old: np.ndarray, count: int, rng: np.random.Generator, scale: fl
             break
         except np.linalg.LinAlgError:
             jitter *= 10
-            if jitter > 1:
-                raise UserError("the embeddings have no covariance: they hold NaN or infinite values") from None
     return mean + np.sqrt(scale) * (rng.standard_normal((count, len(mean))) @ factor.T)
 
 
