@@ -28,7 +28,8 @@ def main(argv: list[str] | None = None) -> int:
     write_corpus(corpus, args.out)
     for part, rows in corpus.items():
         print(f"{part}: {len(rows)} lines")
-    for language, counts in count_words([row for part, rows in corpus.items() if part != "mono" for row in rows]).items():
+    sentences = [row for part, rows in corpus.items() if part != "mono" for row in rows]
+    for language, counts in count_words(sentences).items():
         print(f"{language}: {counts['types']} word types, {counts['words_per_sentence']} words a sentence")
     return 0
 

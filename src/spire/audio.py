@@ -1,4 +1,4 @@
-"""Audio files in and out: every reader gets mono float32 at one rate, or a UserError that names the file and the reason."""
+"""Audio files in and out: a reader gets mono float32 at one rate, or a UserError that names the file and the reason."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def resample(samples: np.ndarray, rate: int, target: int = RATE) -> np.ndarray:
 
 
 def read_audio(path: str | Path, start: float = 0.0, duration: float | None = None, rate: int = RATE) -> np.ndarray:
-    """Samples of any file libsndfile reads (wav, flac, ogg, mp3, ...) as float32 [T] at `rate`; channels are averaged.
+    """Samples of any file libsndfile reads (wav, flac, ogg, mp3, ...) as float32 [T] at `rate`, channels averaged.
 
-    `start` and `duration` are seconds in the file; without `duration`, up to its end. UserError when the file is missing,
+    `start` and `duration` are seconds in the file; without `duration`, up to its end. UserError: the file is missing,
     unreadable, corrupt, shorter than its header or the caller says, empty, or not finite.
     """
     path = Path(path)
@@ -45,7 +45,8 @@ def read_audio(path: str | Path, start: float = 0.0, duration: float | None = No
                 wanted = round(duration * native)
                 if wanted > count + END_TOLERANCE * native:
                     raise UserError(
-                        f"{path}: {start:g} s + {duration:g} s asked for, but the file ends at {file.frames / native:.3f} s",
+                        f"{path}: {start:g} s + {duration:g} s asked for, "
+                        f"but the file ends at {file.frames / native:.3f} s",
                         hint="the manifest belongs to another version of this file; make it again",
                     )
                 count = min(count, wanted)

@@ -24,8 +24,8 @@ FIELDS = ("id", "audio", "start", "duration", "lang", "text", "speaker", "transl
 class Utterance:
     """One stretch of speech.
 
-    `audio` is relative to `folder`, the folder of the manifest it came from; `start` and `duration` are seconds;
-    `translations` maps a language code to text; `phones` are (symbol, start s, end s) counted from the utterance's start;
+    `audio` is relative to `folder`, the manifest's own; `start` and `duration` are seconds;
+    `translations` maps language codes to text; `phones` are (symbol, start s, end s) from the utterance's start;
     `extra` holds fields this project does not know, and keeps them when the manifest is written again.
     """
 

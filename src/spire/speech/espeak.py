@@ -1,8 +1,8 @@
 """espeak-ng in process: `speak` gives the same samples for the same text and voice, whatever was said before.
 
-espeak-ng keeps state between utterances (glottal phase, flutter, noise position) that neither espeak_Initialize nor espeak_Terminate resets, so
-every call loads the library afresh and unloads it again (about 0.3 ms). Variants that set `breath` read memory that
-was never written and differ from run to run even so: they are refused.
+espeak-ng keeps state between utterances that neither espeak_Initialize nor espeak_Terminate resets: the same sentence
+said first and tenth differs. So every call loads the library afresh and unloads it again (about 0.3 ms). Variants that
+set `breath` differ from run to run even so (with the contents of fresh memory: MALLOC_PERTURB_ changes them): refused.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def _unload(lib: ctypes.CDLL, path: str) -> None:
         ctypes.CDLL(path, mode=os.RTLD_NOLOAD)
     except OSError:
         return
-    raise RuntimeError("libespeak-ng stays loaded: another user of it in this process would make utterances depend on their order")
+    raise RuntimeError(f"{path} stays loaded: something else in this process uses it, so the order would matter")
 
 
 def speak(text: str, voice: Voice) -> Speech:
@@ -168,7 +168,7 @@ def speak(text: str, voice: Voice) -> Speech:
         finally:
             _unload(lib, library)
     samples = np.frombuffer(b"".join(audio), dtype="<i2")
-    if not len(samples) or not marks:
+    if not len(samples) or all(name.startswith(PAUSE) for name, _ in marks):
         raise UserError(f"espeak-ng says nothing for the text {text!r}", hint="the text needs at least one word")
     return Speech(samples, rate, _phones(marks, len(samples), rate))
 

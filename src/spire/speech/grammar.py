@@ -28,7 +28,7 @@ class Sentence:
 
 @dataclass(frozen=True)
 class Template:
-    """`en`, `de`, `fr` are format strings over the slots; slot order is free, so the languages order words as they like.
+    """`en`, `de`, `fr` are format strings over the slots, so that each language orders words as it must.
 
     `weight` is the template's share before templates run short (relative to 1).
     """

@@ -1,8 +1,8 @@
 """Slot tables of the sentence grammar: every entry carries its English, German and French form together.
 
-Forms are chosen so that no later step has to inflect anything: German plural nouns come with strong ("drei rote Bücher")
-and weak ("die roten Bücher") adjective endings, French noun phrases with agreement and the adjective's position done.
-Words that differ in one weak sound only (fifteen/fifty, Anna/Emma, Sunday/Monday) are left out where another word serves.
+Forms are chosen so that no later step has to inflect anything: German plural nouns come with strong ("drei rote
+Bücher") and weak ("die roten Bücher") adjectives, French noun phrases with agreement and the adjective's place done.
+Words that differ in one weak sound only (fifteen/fifty, Anna/Emma, Sunday/Monday) are left out where another serves.
 """
 
 from __future__ import annotations
@@ -62,7 +62,13 @@ def _name(name: str) -> Name:
     return Name(name, name, name, f"qu'{name}" if vowel else f"que {name}", f"d'{name}" if vowel else f"de {name}")
 
 
-NAMES = tuple(map(_name, "Anna Peter Oliver Julia Simon Sophie David Robert Patrick Clara Isabel Thomas".split()))
+NAMES = tuple(
+    _name(name)
+    for name in (
+        *("Anna", "Peter", "Oliver", "Julia", "Simon", "Sophie"),
+        *("David", "Robert", "Patrick", "Clara", "Isabel", "Thomas"),
+    )
+)
 
 PEOPLE = _words(Word, """
 my brother | mein Bruder | mon frère

@@ -1,7 +1,7 @@
 """The generated text corpus: every sentence occurs once in the whole corpus, in each of the three languages.
 
-So no test or dev sentence, nor its translation, is in any training text (speech, parallel or mono). Test and dev are drawn
-first: they depend on the seed and their own sizes only, and stay the same when training sizes change.
+So no test or dev sentence, nor its translation, is in any training text (speech, parallel or mono). Test and dev are
+drawn first: they depend on the seed and their own sizes only, and stay the same when training sizes change.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LARGEST_SHARE = 0.5
 
 @dataclass(frozen=True)
 class Sizes:
-    """Sentences per part. `mono` counts lines over the three languages together (each line is a sentence of its own)."""
+    """Sentences per part. `mono` counts lines over all languages, each a sentence of its own."""
 
     speech_test: int
     speech_dev: int
@@ -66,7 +66,7 @@ class SentenceSource:
 def generate(sizes: Sizes, seed: int, templates: tuple[Template, ...] = TEMPLATES) -> dict[str, list[dict[str, str]]]:
     """The corpus as {file stem: rows}: rows {"id", "en", "de", "fr"}, for "mono" {"lang", "text"}.
 
-    The same sizes and seed give the same corpus everywhere. UserError when a size is negative or the grammar is too small.
+    The same sizes and seed give the same corpus everywhere. UserError: a negative size, or more than the grammar gives.
     """
     for name, size in vars(sizes).items():
         if size < 0:
@@ -111,7 +111,8 @@ def read_sentences(path: Path) -> list[dict[str, str]]:
                 raise UserError(f"{path}:{number}: not JSON: {e}", hint="make the file with data_sentences.py") from e
             missing = [k for k in ("id", *LANGUAGES) if not isinstance(row, dict) or not isinstance(row.get(k), str)]
             if missing:
-                raise UserError(f"{path}:{number}: no {', '.join(missing)}", hint="make the file with data_sentences.py")
+                hint = "make the file with data_sentences.py"
+                raise UserError(f"{path}:{number}: no {', '.join(missing)}", hint=hint)
             rows.append(row)
     return rows
 

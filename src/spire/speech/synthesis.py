@@ -196,7 +196,7 @@ def synthesize(
 ) -> list[Utterance]:
     """Speak each sentence's English once; write out/audio/*.wav and then out/manifest.jsonl.
 
-    `translated` (train only; other splits always keep all): how many utterances keep their translations. UserError for an
+    `translated` (train only; other splits keep all): how many utterances keep their translations. UserError for an
     unknown split, no sentences, ids that cannot be file names, or more translated utterances than there are.
     """
     if split not in SPLITS:
