@@ -20,6 +20,8 @@ _QUERY = """
 (variable_name) @read
 (variable_assignment name: (variable_name) @set)
 (variable_assignment name: (subscript name: (variable_name) @set))
+(binary_expression left: (variable_name) @set operator: "=")
+(c_style_for_statement initializer: (_ . (variable_name) @set))
 (for_statement variable: (variable_name) @set)
 (unset_command (variable_name) @set)
 (declaration_command (variable_name) @set)
@@ -29,9 +31,9 @@ _QUERY = """
 """
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _BRACE = re.compile(r"\}[ \t\r]*$", re.MULTILINE)
-# What may follow a body: the end of the file, the end of a group, or a word that starts a block.
+# What may follow a body: the end of the file or a word that starts a block.
 _FOLLOWS = re.compile(
-    r"(?:\Z|\}|(?:task|func|package|submitter|versioner|action|summary|of|plan|global|config|import|group|branchpoint"
+    r"(?:\Z|(?:task|func|package|submitter|versioner|action|summary|of|plan|global|config|import|group|branchpoint"
     r"|baseline|branch)(?:\s|\{))",
     re.ASCII,
 )
@@ -82,12 +84,15 @@ def _body(text: str, span: Span, reading: _Reading) -> Bash:
     return Bash(text, span, read, assigned)
 
 
-def body(cursor: Cursor) -> Bash:
-    """The body whose opening brace is at the cursor; the cursor ends behind the closing brace."""
+def body(cursor: Cursor, nested: bool = False) -> Bash:
+    """The body whose opening brace is at the cursor; the cursor ends behind the closing brace.
+
+    `nested` bodies belong to a group of blocks, which ends with a brace of its own.
+    """
     opening = cursor.at
     start = opening + 1
     scanned = scan(cursor.text, start)
-    end, reading = _end(cursor, start, scanned)
+    end, reading = _end(cursor, start, scanned, nested)
     if end is None:
         hint, other, label = "the '}' that ends a body has nothing but blanks behind it on its line", None, ""
         if scanned.stray is not None:
@@ -100,11 +105,11 @@ def body(cursor: Cursor) -> Bash:
     return _body(cursor.text[start:end], cursor.span(start, end), reading)
 
 
-def _end(cursor: Cursor, start: int, scanned: Scan) -> tuple[int | None, _Reading | None]:
+def _end(cursor: Cursor, start: int, scanned: Scan, nested: bool) -> tuple[int | None, _Reading | None]:
     text, proposed, reading = cursor.text, scanned.end, None
     if proposed is not None:
         reading = _Reading(text[start:proposed])
-        if reading.valid and proposed < scanned.limit and _plausible(cursor, proposed):
+        if reading.valid and proposed < scanned.limit and _plausible(cursor, proposed, nested):
             return proposed, reading
     limit = scanned.limit
     if proposed is not None and proposed < limit:
@@ -118,7 +123,7 @@ def _end(cursor: Cursor, start: int, scanned: Scan) -> tuple[int | None, _Readin
             break
         if at == proposed or (at > start and text[at - 1] not in " \t\r\n;&"):
             continue
-        if not _plausible(cursor, at):
+        if not _plausible(cursor, at, nested):
             continue
         candidate = _Reading(text[start:at])
         if candidate.valid:
@@ -128,11 +133,13 @@ def _end(cursor: Cursor, start: int, scanned: Scan) -> tuple[int | None, _Readin
     return None, None
 
 
-def _plausible(cursor: Cursor, at: int) -> bool:
+def _plausible(cursor: Cursor, at: int, nested: bool) -> bool:
     """Whether a body may end at the brace at `at`, judged by what comes behind it."""
     if not ends_line(cursor.text, at):
         return False
     ahead = Cursor(cursor.source, at + 1)
     while ahead.skip_space() or (not ahead.looking_at("/*") and ahead.skip_comment()):
         pass
+    if ahead.looking_at("}"):
+        return nested
     return ahead.looking_at("/*") or _FOLLOWS.match(ahead.text, ahead.at) is not None

@@ -89,7 +89,7 @@ def _named_block(cursor: Cursor, start: int, kind: str, depth: int) -> TaskLike 
             return call
     header = clauses(cursor, formal=kind in _FORMAL)
     _expect_brace(cursor, kind, name, header)
-    text = body(cursor)
+    text = body(cursor, nested=depth > 0)
     return TaskLike(kind, name, header, text, cursor.span(start), name_span)
 
 

@@ -65,11 +65,18 @@ def ends_line(text: str, at: int) -> bool:
 
 def scan(text: str, start: int) -> Scan:
     """Scan the bash text that starts at `start`, right behind its opening brace. Linear in the length scanned."""
-    return _Scanner(text, start).run()
+    found = _Scanner(text, start, nested=True).run()
+    if found.end is None or found.end > found.limit:
+        # `${x%{*}` holds a lone brace, `${x:-{a}}` two that people think of as a pair: only the end tells them apart.
+        second = _Scanner(text, start, nested=False).run()
+        if second.end is not None and second.end < second.limit:
+            return second
+    return found
 
 
 class _Scanner:
-    def __init__(self, text: str, start: int):
+    def __init__(self, text: str, start: int, nested: bool):
+        self.nested = nested
         self.text = text
         self.start = start
         self.at = start
@@ -80,6 +87,7 @@ class _Scanner:
         block = BLOCK_LINE.search(text, start)
         self.block = block.start() if block else len(text)
         self.swallower: tuple[str, int] | None = None
+        self.substitutions = 0
         self.limit = len(text)
         self.crossed = 0
 
@@ -113,7 +121,10 @@ class _Scanner:
                     self._closed_quote("'", at, end)
                     self.at = end + 1
             elif kind in ("${", '"${'):
-                self._push(kind, at) if token == "{" else self._pop()
+                if token == "}":
+                    self._pop()
+                elif self.nested:
+                    self._push(kind, at)
             elif kind == "((":
                 if token == "\n":
                     if self._crosses_too_much():
@@ -143,7 +154,8 @@ class _Scanner:
                 self._push("((", at)
                 self._push("((", at)
                 self.at = at + 2
-            else:
+            elif self.substitutions:
+                # Elsewhere a parenthesis decides nothing, and may be alone: `a) ..` of a case, `[[ $x =~ [(] ]]`.
                 self._push("(", at)
         elif token == ")":
             if self.stack and self.stack[-1][0] in ("(", "$(") and not self.cases[-1]:
@@ -233,11 +245,12 @@ class _Scanner:
         return len(self.text) if end < 0 else end
 
     def _push(self, kind: str, at: int) -> None:
+        self.substitutions += kind == "$("
         self.stack.append((kind, at))
         self.cases.append(0)
 
     def _pop(self) -> None:
-        self.stack.pop()
+        self.substitutions -= self.stack.pop()[0] == "$("
         self.cases.pop()
 
     def _crosses_too_much(self) -> bool:
