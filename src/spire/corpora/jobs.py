@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from spire.corpora.chat import prompt_text
-from spire.corpora.lines import read_jsonl, write_jsonl
+from spire.corpora.lines import free_directory, read_jsonl, write_jsonl
 from spire.corpora.pairs import Pair, one_line, read_pairs
 from spire.corpora.prompts import BASE, CHAT, fill, language, speech_template
 from spire.errors import UserError
@@ -89,7 +89,7 @@ def pick_shots(rows: list[dict], count: int, targets: list[str], seed: int) -> d
 
 
 def derangement(texts: list[str], seed: int) -> list[int]:
-    """A seeded permutation that moves every index, preferring (always, where possible soon) a partner of another text.
+    """A seeded permutation that moves every index, to a partner of another text wherever one swap can arrange it.
 
     Raises UserError for fewer than two items.
     """
@@ -179,9 +179,7 @@ def write_jobs(
     A job names its source file without directories: the bytes must not depend on where the study runs.
     Raises UserError when `out` exists, counts differ, or nothing is to be decoded.
     """
-    out = Path(out)
-    if out.exists():
-        raise UserError(f"{out} exists", hint="remove it or give another --out")
+    out = free_directory(out)
     made: list = []
     sources: dict[str, str] = {}
     for name, path in manifests.items():

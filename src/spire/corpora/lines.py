@@ -59,3 +59,11 @@ def write_lines(path: str | Path, lines: Iterable[str]) -> int:
     finally:
         temporary.unlink(missing_ok=True)
     return count
+
+
+def free_directory(path: str | Path) -> Path:
+    """`path`, which a directory can be renamed to: it does not exist, or is an empty directory. UserError otherwise."""
+    path = Path(path)
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise UserError(f"{path} exists", hint="remove it or give another --out")
+    return path

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from spire.corpora.lines import free_directory
 from spire.errors import UserError
 from spire.vocabulary.extend import extend_model, extended_layout, unit_pieces, write_vocabulary_listing
 from spire.vocabulary.tensors import append_rows, read_header, read_matrix
@@ -58,9 +59,7 @@ def extend_directory(
     Raises UserError when `out` exists, the directory is no Llama model with a SentencePiece vocabulary, or the
     vocabulary is already extended. Returns the new layout.
     """
-    model_dir, out = Path(model_dir), Path(out)
-    if out.exists():
-        raise UserError(f"{out} exists", hint="remove it or give another --out")
+    model_dir, out = Path(model_dir), free_directory(out)
     old = Vocabulary.load(model_dir)
     if old.layout.specials or old.layout.instruct:
         raise UserError(f"{model_dir} is extended already", hint="give the model it was extended from")
