@@ -1,0 +1,250 @@
+"""From files to a workflow: imports, configs, defines, and everything that static checking can find.
+
+    workflow = load(Path("main.tape"), configs=[Path("mini.tconf")], defines={"seed": "2"})
+
+`load` raises one `TapeError` with all independent problems of a stage: first reading, then names and structure, then
+resolution. Nothing is enumerated here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ducttape.syntax.diagnostics import Diagnostic, TapeError, did_you_mean
+from ducttape.syntax.parser import parse_file
+from ducttape.syntax.source import Source, Span
+from ducttape.syntax.tree import (
+    Assignment,
+    Block,
+    Call,
+    File,
+    Group,
+    Import,
+    Literal,
+    Plan,
+    TaskLike,
+    Variables,
+)
+from ducttape.workflow import checks
+from ducttape.workflow.branchpoints import collect
+from ducttape.workflow.directives import Directives
+from ducttape.workflow.graph import pack
+from ducttape.workflow.packed import literal_of
+from ducttape.workflow.task import Task, make_task
+from ducttape.workflow.workflow import Workflow
+
+DEFAULT_CONFIG = "ducttape_default_config"
+USER_FILE = ".ducttape"
+
+
+def load(
+    tape: Path,
+    configs: Sequence[Path] = (),
+    defines: Mapping[str, str] | None = None,
+    user_file: bool = True,
+) -> Workflow:
+    """The workflow of a tape. Without `configs` the tape's `ducttape_default_config` is used, relative to its folder.
+
+    `defines` win over every other setting of a name, later configs over earlier ones and over the tape's `config`
+    block. `~/.ducttape` is added when it is a file, unless `user_file` is false.
+    """
+    tape, configs, defines = Path(tape), [Path(c) for c in configs], dict(defines or {})
+    reader = _Reader()
+    reader.read(tape, layer=0)
+    if not configs and not reader.errors:
+        default = _default_config(reader, tape, defines)
+        if default is not None:
+            configs = [default[0]]
+            reader.read(*default[:1], layer=1, asked=default[1])
+    else:
+        for layer, config in enumerate(configs, start=1):
+            reader.read(config, layer)
+    home = Path.home() / USER_FILE
+    if user_file and home.is_file():
+        reader.read(home, layer=len(configs) + 1)
+    if reader.errors:
+        raise TapeError(reader.errors)
+    return _assemble(tape, tuple(configs), reader, defines)
+
+
+@dataclass(slots=True)
+class _Reader:
+    """Reads files and what they import. Blocks come out in the order of the text, imported ones at their import."""
+
+    blocks: list[tuple[Block, int]] = field(default_factory=list)
+    files: list[File] = field(default_factory=list)
+    errors: list[Diagnostic] = field(default_factory=list)
+    _seen: set[Path] = field(default_factory=set)
+
+    def read(self, path: Path, layer: int, asked: Span | None = None) -> None:
+        """Adds a file once, however often it is imported. `layer` ranks its `config` blocks, `asked` is the import."""
+        real = path.resolve()
+        if real in self._seen:
+            return
+        self._seen.add(real)
+        try:
+            if asked is not None and not path.is_file():
+                raise TapeError(Diagnostic(f"there is no file '{path}' to import", asked, hint=_relative_hint(asked)))
+            parsed = parse_file(path)
+        except TapeError as error:
+            self.errors.extend(error.diagnostics)
+            return
+        self.files.append(parsed)
+        for block in parsed.blocks:
+            if isinstance(block, Import):
+                self.read(path.parent / Path(block.path.value).expanduser(), layer, block.path.span)
+            else:
+                self.blocks.append((block, layer))
+
+
+def _relative_hint(asked: Span) -> str:
+    return f"the path is relative to the folder of {asked.source.name}"
+
+
+def _default_config(reader: _Reader, tape: Path, defines: Mapping[str, str]) -> tuple[Path, Span | None] | None:
+    """The config that the tape names itself, with the place where it does."""
+    if DEFAULT_CONFIG in defines:
+        return Path(defines[DEFAULT_CONFIG]).expanduser(), None
+    found = {
+        item.name: item
+        for block, _ in reader.blocks
+        if isinstance(block, Variables) and block.name is None
+        for item in block.assignments
+    }
+    literal = literal_of(found.get(DEFAULT_CONFIG), found)
+    if literal is None:
+        return None
+    return tape.parent / Path(literal.value).expanduser(), literal.span
+
+
+def _merge(
+    blocks: list[tuple[Block, int]], defines: Mapping[str, str], errors: list[Diagnostic]
+) -> dict[str, Assignment]:
+    """The winning assignment of each global name."""
+    merged: dict[str, Assignment] = {}
+    ranks: dict[str, tuple[str, int]] = {}
+    for block, layer in blocks:
+        if not isinstance(block, Variables):
+            continue
+        if block.kind == "global" and block.name is not None:
+            message = f"global blocks cannot have a name ('{block.name}')"
+            errors.append(Diagnostic(message, block.span, hint="write global { ... }"))
+            continue
+        if block.name is not None:
+            continue
+        for item in block.assignments:
+            rank = (block.kind, layer)
+            known = ranks.get(item.name)
+            if known is None or (rank[0] == known[0] == "config" and rank[1] > known[1]):
+                # Deleting first moves the name to the place of the assignment that won.
+                merged.pop(item.name, None)
+                merged[item.name] = item
+                ranks[item.name] = rank
+            else:
+                errors.append(
+                    Diagnostic(
+                        f"global '{item.name}' is defined twice",
+                        item.name_span,
+                        hint=f"to override it, pass -D {item.name}=..., or set the default in a `config` block",
+                        other=merged[item.name].name_span,
+                        other_label="first defined here",
+                    )
+                )
+    for name, value in defines.items():
+        source = Source("-D", f"{name}={value}")
+        whole, left = Span(source, 0, len(source.text)), Span(source, 0, len(name))
+        literal = Literal(value, Span(source, len(name) + 1, len(source.text)))
+        merged[name] = Assignment(name, literal, whole, left)
+    return merged
+
+
+def _assemble(tape: Path, configs: tuple[Path, ...], reader: _Reader, defines: Mapping[str, str]) -> Workflow:
+    errors: list[Diagnostic] = []
+    globals_ = _merge(reader.blocks, defines, errors)
+    blocks = [block for block, _ in reader.blocks]
+    kinds = {kind: _unique(blocks, kind, errors) for kind in ("func", "package", "submitter", "versioner", "summary")}
+    tasks = _tasks(blocks, kinds["func"], errors)
+    points, contradictions = collect(_values(blocks, globals_))
+    directives = Directives(globals_)
+    errors += contradictions
+    warnings: list[Diagnostic] = []
+    context = checks.Context(
+        blocks, tasks, kinds["func"], kinds["package"], kinds["submitter"], kinds["versioner"], kinds["summary"],
+        globals_, directives,
+    )  # fmt: skip
+    for found in checks.check(context):
+        (errors if found.severity == "error" else warnings).append(found)
+    if errors:
+        raise TapeError(errors)
+    graph = pack(tasks, globals_, points)
+    late = checks.check_submitters(context, graph)
+    if late:
+        raise TapeError(late)
+    return Workflow(
+        tape=tape,
+        configs=configs,
+        files=tuple(reader.files),
+        tasks=tasks,
+        functions=kinds["func"],
+        packages=kinds["package"],
+        submitters=kinds["submitter"],
+        versioners=kinds["versioner"],
+        summaries=kinds["summary"],
+        plans=tuple(b for b in blocks if isinstance(b, Plan)),
+        globals=globals_,
+        directives=directives,
+        points=points,
+        graph=graph,
+        warnings=warnings,
+    )
+
+
+def _values(blocks: list[Block], globals_: Mapping[str, Assignment]):
+    """All values in which branch points may be declared; assignments that lost against a config do not count."""
+    for block in blocks:
+        if isinstance(block, Variables):
+            yield from (i.value for i in block.assignments if globals_.get(i.name) is i)
+        elif isinstance(block, Call) or (isinstance(block, TaskLike) and block.kind == "task"):
+            for clause in block.clauses:
+                yield from (i.value for i in clause.items)
+
+
+def _unique(blocks: list[Block], kind: str, errors: list[Diagnostic]) -> dict:
+    found: dict[str, TaskLike | Group] = {}
+    for block in blocks:
+        if isinstance(block, TaskLike | Group) and block.kind == kind:
+            if block.name in found:
+                errors.append(_twice(kind, block, found[block.name]))
+            else:
+                found[block.name] = block
+    return found
+
+
+def _twice(kind: str, block, first) -> Diagnostic:
+    return Diagnostic(
+        f"{kind} '{block.name}' is defined twice",
+        block.name_span,
+        other=first.name_span,
+        other_label="first defined here",
+    )
+
+
+def _tasks(blocks: list[Block], functions: Mapping[str, TaskLike], errors: list[Diagnostic]) -> dict[str, Task]:
+    found: dict[str, Task] = {}
+    for block in blocks:
+        function = None
+        if isinstance(block, Call):
+            function = functions.get(block.function)
+            if function is None:
+                hint = did_you_mean(block.function, functions)
+                errors.append(Diagnostic(f"unknown function '{block.function}'", block.function_span, hint=hint))
+                continue
+        elif not isinstance(block, TaskLike) or block.kind != "task":
+            continue
+        if block.name in found:
+            errors.append(_twice("task", block, found[block.name]))
+        else:
+            found[block.name] = make_task(block, len(found), function)
+    return found
