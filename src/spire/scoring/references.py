@@ -5,6 +5,7 @@ Manifests are read for their texts alone: scoring needs no audio and must not de
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,8 +39,9 @@ class TestSet:
         return len(self.texts)
 
     def references(self, language: str) -> list[str | None]:
-        """The reference of each line, None where a line has none in that language; `UserError` when no line has."""
-        found = [texts.get(language) for texts in self.texts]
+        """The reference of each line, None where it is missing or blank in that language; `UserError` when no line has
+        one."""
+        found = [text if (text := texts.get(language)) and text.strip() else None for texts in self.texts]
         if all(text is None for text in found):
             known = sorted({code for texts in self.texts for code in texts})
             raise UserError(
@@ -65,10 +67,11 @@ def read_manifest_texts(name: str, path: Path) -> TestSet:
 
 
 def read_sentence_texts(path: Path) -> TestSet:
-    """References from generated sentences: every field of a line but `id` is a language."""
+    """References from generated sentences: every field named like a language code, but `id`, is a text."""
     texts = []
     for number, record in enumerate(read_jsonl(path), start=1):
-        texts.append({code: _text(f"{path}:{number}", code, text) for code, text in record.items() if code != "id"})
+        codes = [field for field in record if re.fullmatch(r"[a-z]{2,3}", field) and field != "id"]
+        texts.append({code: _text(f"{path}:{number}", code, record[code]) for code in codes})
     return TestSet(TEXT_SET, Path(path), tuple(texts))
 
 

@@ -1,0 +1,140 @@
+"""Where and when the committed results were made, and what they cost."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from spire.errors import UserError
+
+PACKAGES = (
+    "torch",
+    "transformers",
+    "sentencepiece",
+    "safetensors",
+    "numpy",
+    "scikit-learn",
+    "soundfile",
+    "soxr",
+    "espeakng-loader",
+    "sacrebleu",
+    "jiwer",
+    "whisper-normalizer",
+    "matplotlib",
+)
+
+
+def describe_run(tasks: object, date: str) -> dict:
+    """A JSON object about the run.
+
+    tasks: list of {task, realization, cpu_s, wall_s, peak_bytes}, one entry a realized task; a measure that is not
+    known may be null. Totals are sums over known values; `cpu_s` is the study's.
+    `UserError` for another form, and for an empty list.
+    """
+    entries = [_entry(number, task) for number, task in enumerate(_list(tasks), start=1)]
+    if not entries:
+        raise UserError("the report lists no tasks", "run the study first; then ducttape main.tape report --json")
+    return {
+        "date": date,
+        "machine": machine(),
+        "versions": versions(),
+        "cpu_s": round(sum(entry["cpu_s"] or 0 for entry in entries), 3),
+        "wall_s": round(sum(entry["wall_s"] or 0 for entry in entries), 3),
+        "peak_bytes": max((entry["peak_bytes"] or 0 for entry in entries), default=0),
+        "tasks": entries,
+    }
+
+
+def machine() -> dict[str, str | int | float]:
+    """CPU model, cores this process may use, memory in GiB, operating system."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return {
+        "cpu": _cpu_model() or platform.processor() or platform.machine(),
+        "cores": len(affinity(0)) if affinity else os.cpu_count() or 1,
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "system": f"{platform.system()} {platform.release()}",
+    }
+
+
+def versions() -> dict[str, str]:
+    """Python and the packages that numbers depend on; those that are not installed are left out."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def run_markdown(run: Mapping) -> str:
+    """The same facts for a reader: machine and versions, then CPU seconds by task, the costliest first."""
+    host = run["machine"]
+    lines = [
+        "# The run behind these results",
+        "",
+        f"- Date: {run['date']}",
+        f"- Machine: {host['cpu']}, {host['cores']} cores, {host['memory_gib']} GiB memory, {host['system']}",
+        f"- Versions: {', '.join(f'{name} {number}' for name, number in run['versions'].items())}",
+        f"- CPU seconds: {run['cpu_s']:.0f} over {len(run['tasks'])} tasks; the largest task used {_mib(run['peak_bytes'])} MiB",
+        "",
+    ]
+    rows = [("task", "runs", "CPU s", "wall s", "peak MiB")]
+    for name, entries in _by_task(run["tasks"]):
+        cpu, wall = (sum(entry[key] or 0 for entry in entries) for key in ("cpu_s", "wall_s"))
+        peak = max(entry["peak_bytes"] or 0 for entry in entries)
+        rows.append((name, str(len(entries)), f"{cpu:.1f}", f"{wall:.1f}", _mib(peak)))
+    rows.append(("all", str(len(run["tasks"])), f"{run['cpu_s']:.1f}", f"{run['wall_s']:.1f}", _mib(run["peak_bytes"])))
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for i, row in enumerate(rows):
+        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        lines.append(f"| {' | '.join(cells)} |")
+        if i == 0:
+            lines.append(f"|{'-' * (widths[0] + 2)}|" + "|".join("-" * (width + 1) + ":" for width in widths[1:]) + "|")
+    lines += [
+        "",
+        "Seconds are sums over the runs of a task; tasks run side by side, so wall seconds add up to more than the study took.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _by_task(entries: Iterable[Mapping]) -> list[tuple[str, list[Mapping]]]:
+    groups: dict[str, list[Mapping]] = {}
+    for entry in entries:
+        groups.setdefault(entry["task"], []).append(entry)
+    return sorted(groups.items(), key=lambda group: (-sum(entry["cpu_s"] or 0 for entry in group[1]), group[0]))
+
+
+def _list(tasks: object) -> list:
+    if not isinstance(tasks, list):
+        raise UserError(
+            f"the report is a {type(tasks).__name__}, expected a list of tasks", "see ducttape main.tape report --json"
+        )
+    return tasks
+
+
+def _entry(number: int, task: object) -> dict:
+    if not isinstance(task, dict) or not isinstance(task.get("task"), str):
+        raise UserError(f"entry {number} of the report has no task name")
+    entry: dict = {"task": task["task"], "realization": str(task.get("realization") or "")}
+    for key in ("cpu_s", "wall_s", "peak_bytes"):
+        value = task.get(key)
+        if value is not None and (not isinstance(value, int | float) or isinstance(value, bool) or not value >= 0):
+            raise UserError(f"entry {number} of the report ({entry['task']}): {key} is {value!r}, not a number")
+        entry[key] = value
+    return entry
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+
+
+def _mib(count: float) -> str:
+    return f"{count / 2**20:.0f}"
