@@ -2,9 +2,12 @@
 
 import json
 import time
+from functools import cache
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from spire.errors import UserError
 from spire.vocabulary.extend import extend_model, extended_layout, read_types, unit_pieces, write_vocabulary_listing
@@ -15,6 +18,7 @@ from spire.vocabulary.train import SYMBOLS, train_model
 GOLDENS = Path(__file__).parent.parent / "goldens" / "spirelm" / "tokenizer"
 GOLDEN = json.loads((GOLDENS / "tokenizer.json").read_text("utf-8"))
 BASE = (GOLDENS / "base.model").read_bytes()
+ANY = st.characters(exclude_categories=["Cs"], exclude_characters="▁")
 SENTENCES = ["the cat sat on the mat", "fünf kleine Blumen", "les fleurs à l'école", "hello world again"] * 5
 
 
@@ -137,10 +141,24 @@ def test_a_cut_model_is_refused(cut, tmp_path):
         Vocabulary.load(tmp_path / "m.model")
 
 
-@pytest.mark.parametrize("text", ["a\nb", " two  spaces ", "Speech: x\nEnglish:", "日本 🙂", "", "\n\n", "<s", "a ▁ b"[:2]])
+@pytest.mark.parametrize("text", ["a\nb", " two  spaces ", "Speech: x\nEnglish:", "日本 🙂", "", "\n\n", "<s", "\0"])
 def test_trained_vocabularies_keep_every_character(trained, text):
     vocabulary = Vocabulary(trained)
     assert vocabulary.decode(vocabulary.encode(text)) == text
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(ANY | st.sampled_from(" \n<|>imendSpech:\U000f0001"), max_size=30))
+def test_any_text_round_trips(text):
+    vocabulary = _with_units()
+    assert vocabulary.decode(vocabulary.encode(text), skip_special=False) == text
+
+
+@cache
+def _with_units() -> Vocabulary:
+    base = train_model(SENTENCES, 320)
+    model, added = extend_model(base, unit_pieces(5))
+    return Vocabulary(model, extended_layout(320, added))
 
 
 def test_training_is_deterministic_and_follows_llama(trained):

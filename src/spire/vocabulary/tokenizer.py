@@ -1,7 +1,8 @@
 """Text to ids and back, for the base vocabulary and for the one extended by speech units.
 
 Guarantees: ids do not depend on what else is tokenized, units, specials and chat marks are always single ids, and
-`decode(encode(text)) == text` for text the base model can represent (all text, when it has byte fallback).
+`decode(encode(text), skip_special=False) == text` for text the base model can represent (with byte fallback: all text
+without U+2581, SentencePiece's own sign for a space).
 
 Ids follow the published tokenizer: SentencePiece pieces first (base, `<CLS> <EOD> <MASK> <PAD> <SEP>`, units), then
 `<|im_end|>` and `<|im_start|>`, which live outside SentencePiece. As there (transformers' slow, "legacy" Llama
