@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from spire.errors import run_main
-from spire.tables.check import conditions, read_cpu_seconds
+from spire.tables.check import conditions, cost_condition
 from spire.tables.collect import read_scores
 
 
@@ -15,8 +15,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--scores", required=True, type=Path, help="results/scores.csv")
     parser.add_argument("--report", type=Path, help="results/run.json; adds the limit on CPU seconds")
     arguments = parser.parse_args(argv)
-    cpu_seconds = read_cpu_seconds(arguments.report) if arguments.report else None
-    found = conditions(read_scores(arguments.scores), cpu_seconds)
+    found = conditions(read_scores(arguments.scores))
+    if arguments.report:
+        found.append(cost_condition(arguments.report))
     for condition in found:
         print(condition)
     failed = sum(not condition.passed for condition in found)

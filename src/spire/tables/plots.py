@@ -24,8 +24,8 @@ _STYLE = {
 }
 
 
-def read_series(path: Path, prefix: str) -> dict[str, list[tuple[int, float]]]:
-    """{field: [(step, value), ...]} for the fields of a JSONL log that start with `prefix` and hold a number.
+def read_series(path: Path, prefixes: tuple[str, ...]) -> dict[str, list[tuple[int, float]]]:
+    """{field: [(step, value), ...]} for the fields of a JSONL log that start with one of `prefixes` and hold a number.
 
     A nested object {"wer": {"seen": 31.0}} counts as field "wer seen". `UserError` for a line without a step, a value
     that is not finite, or a log without any such field.
@@ -36,13 +36,13 @@ def read_series(path: Path, prefix: str) -> dict[str, list[tuple[int, float]]]:
         if not isinstance(step, int) or isinstance(step, bool):
             raise UserError(f"{path}:{number}: step is {step!r}, expected a count of optimizer steps")
         for name, value in _flat(record):
-            if not name.startswith(prefix) or isinstance(value, bool) or not isinstance(value, int | float):
+            if not name.startswith(prefixes) or isinstance(value, bool) or not isinstance(value, int | float):
                 continue
             if not math.isfinite(value):
                 raise UserError(f"{path}:{number}: {name} is {value}", "training diverged: lower its learning rate")
             series.setdefault(name, []).append((step, float(value)))
     if not series:
-        raise UserError(f"{path}: no field that starts with {prefix!r}")
+        raise UserError(f"{path}: no number in a field {' or '.join(prefixes)}")
     return series
 
 
@@ -67,7 +67,7 @@ def smoothed(values: list[float], window: int) -> list[float]:
 
 def write_plots(train_log: Path, probes: Path, folder: Path) -> None:
     """Write cpt_loss and cpt_wer, each as .png and .svg, into an existing folder."""
-    loss, wer = read_series(train_log, "loss"), read_series(probes, "wer")
+    loss, wer = read_series(train_log, ("loss", "blocks ")), read_series(probes, ("wer",))
     import matplotlib
 
     matplotlib.use("Agg")
@@ -76,8 +76,8 @@ def write_plots(train_log: Path, probes: Path, folder: Path) -> None:
     with plt.rc_context(_STYLE):
         figure, axes = plt.subplots()
         for name, points in loss.items():
-            _loss_curve(axes, name, points, alone=len(loss) == 1)
-        axes.set(xlabel="optimizer steps", ylabel="loss (nats per token)", title="Continued pretraining: loss")
+            _loss_curve(axes, name, points)
+        axes.set(xlabel="optimizer steps", ylabel="training loss (nats per token)", title="Continued pretraining: loss")
         axes.set_ylim(bottom=0)
         axes.legend()
         _save(figure, Path(folder) / "cpt_loss")
@@ -93,14 +93,16 @@ def write_plots(train_log: Path, probes: Path, folder: Path) -> None:
         _save(figure, Path(folder) / "cpt_wer")
 
 
-def _loss_curve(axes, name: str, points: list[tuple[int, float]], alone: bool) -> None:
+def _loss_curve(axes, name: str, points: list[tuple[int, float]]) -> None:
+    """One smoothed curve; the total is drawn strong, with its log lines behind it, the blocks of the corpus thin."""
     steps, values = [step for step, _ in points], [value for _, value in points]
     window = max(1, len(values) // 50)
-    label = name.replace("_", " ")
-    if alone and window > 1:
-        axes.plot(steps, values, color="tab:blue", alpha=0.25, linewidth=0.8, label="each log line")
-        label = f"mean of the last {window}"
-    axes.plot(steps, smoothed(values, window), label=label)
+    if name == "loss":
+        axes.plot(steps, values, color="black", alpha=0.2, linewidth=0.8)
+        axes.plot(steps, smoothed(values, window), color="black", linewidth=2.2, label="all", zorder=3)
+    else:
+        label = name.removeprefix("blocks ").replace(".", ", ").replace("_", " ")
+        axes.plot(steps, smoothed(values, window), linewidth=1.2, label=label)
 
 
 def _save(figure, stem: Path) -> None:

@@ -31,7 +31,8 @@ def describe_run(tasks: object, date: str) -> dict:
     """A JSON object about the run.
 
     tasks: list of {task, realization, cpu_s, wall_s, peak_bytes}, one entry a realized task; a measure that is not
-    known may be null. Totals are sums over known values; `cpu_s` is the study's.
+    known may be null. Totals are sums over known values: `cpu_s` is the study's, `cpu_unknown` counts tasks it misses.
+    The machine described is the one this runs on, so call it where the study ran.
     `UserError` for another form, and for an empty list.
     """
     entries = [_entry(number, task) for number, task in enumerate(_list(tasks), start=1)]
@@ -43,6 +44,7 @@ def describe_run(tasks: object, date: str) -> dict:
         "versions": versions(),
         "cpu_s": round(sum(entry["cpu_s"] or 0 for entry in entries), 3),
         "wall_s": round(sum(entry["wall_s"] or 0 for entry in entries), 3),
+        "cpu_unknown": sum(entry["cpu_s"] is None for entry in entries),
         "peak_bytes": max((entry["peak_bytes"] or 0 for entry in entries), default=0),
         "tasks": entries,
     }
@@ -79,7 +81,7 @@ def run_markdown(run: Mapping) -> str:
         f"- Date: {run['date']}",
         f"- Machine: {host['cpu']}, {host['cores']} cores, {host['memory_gib']} GiB memory, {host['system']}",
         f"- Versions: {', '.join(f'{name} {number}' for name, number in run['versions'].items())}",
-        f"- CPU seconds: {run['cpu_s']:.0f} over {len(run['tasks'])} tasks; the largest task used {_mib(run['peak_bytes'])} MiB",
+        f"- CPU seconds: {run['cpu_s']:.0f} over {len(run['tasks'])} tasks{_unknown(run)}",
         "",
     ]
     rows = [("task", "runs", "CPU s", "wall s", "peak MiB")]
@@ -96,9 +98,15 @@ def run_markdown(run: Mapping) -> str:
             lines.append(f"|{'-' * (widths[0] + 2)}|" + "|".join("-" * (width + 1) + ":" for width in widths[1:]) + "|")
     lines += [
         "",
-        "Seconds are sums over the runs of a task; tasks run side by side, so wall seconds add up to more than the study took.",
+        "Seconds are sums over the runs of a task; tasks run side by side, so wall seconds add up to more than the "
+        "study took.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _unknown(run: Mapping) -> str:
+    count = run["cpu_unknown"]
+    return f"; {count} of them not measured and counted as 0" if count else ""
 
 
 def _by_task(entries: Iterable[Mapping]) -> list[tuple[str, list[Mapping]]]:
@@ -137,4 +145,4 @@ def _cpu_model() -> str:
 
 
 def _mib(count: float) -> str:
-    return f"{count / 2**20:.0f}"
+    return f"{count / 2**20:.0f}" if count else ""

@@ -38,8 +38,8 @@ def units_table(reports: Sequence[Path]) -> Table:
             table.add(name, str(clusters), split, *(_cell(path, measures, *measure) for measure in MEASURES))
     table.notes = [
         "PNMI: mutual information of phone and unit over the entropy of the phone. Phone purity: share of frames whose "
-        "phone is the most frequent one of their unit; cluster purity: the reverse. All three need phone times, which only "
-        "synthesized speech has; blank elsewhere.",
+        "phone is the most frequent one of their unit; cluster purity: the reverse. All three need phone times, which "
+        "only synthesized speech has; blank elsewhere.",
         "units/s counts units after deduplication (repeats collapsed); bits/s is their rate times the entropy of single "
         "units.",
     ]
