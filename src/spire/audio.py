@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import wave
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import soundfile
 import soxr
 
 from spire.errors import UserError
+from spire.files import replaced_file
 from spire.manifest import Utterance
 
 RATE = 16_000  # samples a second of everything behind the reader
@@ -83,11 +83,8 @@ def to_int16(samples: np.ndarray) -> np.ndarray:
 
 def write_wav(path: str | Path, samples: np.ndarray, rate: int = RATE) -> None:
     """Mono int16 WAV (44-byte header: the same samples give the same bytes everywhere); whole or not at all."""
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with wave.open(str(partial), "wb") as file:
+    with replaced_file(path) as partial, wave.open(str(partial), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(rate)
         file.writeframes(to_int16(samples).tobytes())
-    os.replace(partial, path)

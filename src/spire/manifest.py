@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from spire.errors import UserError
+from spire.files import replaced_file
 
 # Written in this order; `phones` only when there are any.
 FIELDS = ("id", "audio", "start", "duration", "lang", "text", "speaker", "translations", "phones")
@@ -134,7 +135,5 @@ def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> None:
         if utterance.phones:
             row["phones"] = [list(phone) for phone in utterance.phones]
         lines.append(json.dumps(row | utterance.extra, ensure_ascii=False) + "\n")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text("".join(lines), encoding="utf-8")
-    os.replace(partial, path)
+    with replaced_file(path) as partial:
+        partial.write_text("".join(lines), encoding="utf-8")

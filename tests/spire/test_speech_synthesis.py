@@ -150,6 +150,34 @@ def test_a_damaged_cache_entry_is_made_again(made, voices, sentences, tmp_path):
     assert contents(tmp_path / "b") == expected
 
 
+def test_two_processes_may_fill_one_cache_at_once(made, sentences, tmp_path):
+    source = tmp_path / "s.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in sentences))
+    command = [sys.executable, str(ROOT / "scripts/speech_synthesize.py"), "--sentences", str(source), "--seed", "1"]
+    command += ["--voices", str(VOICES), "--split", "train", "--translated", "10", "--cache", str(tmp_path / "cache")]
+    environment = {"PYTHONPATH": str(ROOT / "src")}
+    running = [
+        subprocess.Popen([*command, "--out", str(tmp_path / name)], env=environment, stderr=subprocess.PIPE)
+        for name in ("a", "b")
+    ]
+    for process in running:
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors.decode()
+    assert contents(tmp_path / "a") == contents(tmp_path / "b") == contents(made / "out")
+    assert not list((tmp_path / "cache").rglob(".*"))
+
+
+def test_what_a_killed_run_left_is_cleared_away(voices, sentences, tmp_path):
+    leftover = tmp_path / "out/.audio.0123.partial"
+    leftover.mkdir(parents=True)
+    (leftover / "x.wav").write_bytes(b"x")
+    (tmp_path / "out/audio").mkdir()
+    (tmp_path / "out/audio/stale.wav").write_bytes(b"x")
+    synthesize(sentences[:2], voices, "dev", tmp_path / "out", tmp_path / "cache", seed=1)
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["audio", "manifest.jsonl"]
+    assert len(list((tmp_path / "out/audio").iterdir())) == 2
+
+
 def test_without_hard_links_files_are_copied(voices, sentences, tmp_path, monkeypatch):
     def refuse(*_):
         raise OSError("no links here")

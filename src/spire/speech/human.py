@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import random
 import re
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from spire.audio import RATE, read_audio, write_wav
 from spire.errors import UserError
+from spire.files import replaced_folder
 from spire.manifest import Utterance, write_manifest
 
 LANGUAGES = ("fr", "es", "it", "ru")
@@ -101,13 +100,9 @@ def make_manifest(source: Path, out: Path, subset: int | None = None, seed: int 
     recordings = choose_subset(read_recordings(source), subset, seed)
     if not recordings:
         raise UserError(f"{source / 'metadata.jsonl'}: no recordings")
-    out.mkdir(parents=True, exist_ok=True)
-    partial = out / f".audio.{os.getpid()}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
     utterances: list[Utterance] = []
     problems: list[str] = []
-    try:
+    with replaced_folder(out / "audio") as partial:
         for recording in recordings:
             try:
                 utterances.append(_convert(recording, source, partial))
@@ -120,11 +115,6 @@ def make_manifest(source: Path, out: Path, subset: int | None = None, seed: int 
                 f"{len(problems)} of {len(recordings)} recordings cannot be used:\n  {listed}{more}",
                 hint=f"restore the files (git checkout -- {source}) or remove their lines from metadata.jsonl",
             )
-        manifest = out / "human.jsonl"
-        manifest.unlink(missing_ok=True)
-        shutil.rmtree(out / "audio", ignore_errors=True)
-        os.replace(partial, out / "audio")
-        write_manifest(manifest, utterances)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        (out / "human.jsonl").unlink(missing_ok=True)
+    write_manifest(out / "human.jsonl", utterances)
     return utterances

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import random
 from dataclasses import dataclass
 from pathlib import Path
 
 from spire.errors import UserError
+from spire.files import replaced_file
 from spire.speech.grammar import LANGUAGES, TEMPLATES, Sentence, Template
 
 # The share of a template's fillings that may be used: beyond it nothing would be left that was not seen in training.
@@ -93,11 +93,9 @@ def generate(sizes: Sizes, seed: int, templates: tuple[Template, ...] = TEMPLATE
 
 def write_corpus(corpus: dict[str, list[dict[str, str]]], folder: Path) -> None:
     """One JSONL file a part in `folder`; each file appears whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
     for part, rows in corpus.items():
-        partial = folder / f".{part}.{os.getpid()}.partial"
-        partial.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-        os.replace(partial, folder / f"{part}.jsonl")
+        with replaced_file(folder / f"{part}.jsonl") as partial:
+            partial.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
 
 
 def read_sentences(path: Path) -> list[dict[str, str]]:

@@ -23,6 +23,7 @@ import numpy as np
 
 from spire.audio import RATE, resample, write_wav
 from spire.errors import UserError
+from spire.files import replaced_file, replaced_folder
 from spire.manifest import Utterance, write_manifest
 from spire.progress import Progress
 from spire.speech.espeak import Voice, check_voice, engine_version, speak
@@ -142,7 +143,6 @@ def synthesize_cached(text: str, voice: Voice, cache: Path) -> _Entry:
         return entry
     speech = speak(text, voice)
     samples = resample(speech.samples.astype(np.float32) / 32768.0, speech.rate)
-    wav.parent.mkdir(parents=True, exist_ok=True)
     write_wav(wav, samples)
     duration = round((wav.stat().st_size - _WAV_HEADER) / 2 / RATE, 6)
     facts = {
@@ -150,9 +150,8 @@ def synthesize_cached(text: str, voice: Voice, cache: Path) -> _Entry:
         "sha256": hashlib.sha256(wav.read_bytes()).hexdigest(),
         "phones": [[symbol, start, min(end, duration)] for symbol, start, end in speech.phones if start < duration],
     }
-    partial = wav.with_name(f".{key}.json.{os.getpid()}.partial")
-    partial.write_text(json.dumps(facts), encoding="utf-8")
-    os.replace(partial, wav.with_suffix(".json"))
+    with replaced_file(wav.with_suffix(".json")) as partial:
+        partial.write_text(json.dumps(facts), encoding="utf-8")
     return _Entry(wav, duration, tuple((s, a, b) for s, a, b in facts["phones"]))
 
 
@@ -216,12 +215,9 @@ def synthesize(
     chosen = assign_voices(len(sentences), voices.of_split(split), seed, split)
     jobs = [(row["en"], voice) for row, voice in zip(sentences, chosen, strict=True)]
 
-    out.mkdir(parents=True, exist_ok=True)
-    partial = out / f".audio.{os.getpid()}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
     utterances: list[Utterance] = []
-    try:
+    # The manifest is the last thing written and the first removed: where it is, its audio is.
+    with replaced_folder(out / "audio") as partial:
         with Progress(f"speech {split}", total=len(jobs), unit="utterances") as progress:
             for i, entry in enumerate(_entries(jobs, cache, workers)):
                 row, voice = sentences[i], chosen[i]
@@ -240,11 +236,6 @@ def synthesize(
                     )
                 )
                 progress.advance()
-        manifest = out / "manifest.jsonl"
-        manifest.unlink(missing_ok=True)
-        shutil.rmtree(out / "audio", ignore_errors=True)
-        os.replace(partial, out / "audio")
-        write_manifest(manifest, utterances)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        (out / "manifest.jsonl").unlink(missing_ok=True)
+    write_manifest(out / "manifest.jsonl", utterances)
     return utterances
