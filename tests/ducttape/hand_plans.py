@@ -27,7 +27,9 @@ SPAN = Span(Source("hand.tape", "written by hand\n"), 0, 7)
 BASELINE = "Baseline.baseline"
 
 
-def task(name, body="", inputs=None, outputs=("out",), params=None, real=BASELINE, packages=(), full=None) -> RealizedTask:
+def task(
+    name, body="", inputs=None, outputs=("out",), params=None, real=BASELINE, packages=(), full=None
+) -> RealizedTask:
     """`inputs` maps a name to a Path, to (task, output), or to a list of those; outputs may be `name=path`."""
     found = []
     for key, value in (inputs or {}).items():
@@ -36,7 +38,9 @@ def task(name, body="", inputs=None, outputs=("out",), params=None, real=BASELIN
             Input(
                 key,
                 tuple(
-                    FromFile(s, SPAN) if isinstance(s, Path) else FromTask(TaskKey(s[0], s[2] if len(s) > 2 else real), s[1])
+                    FromFile(s, SPAN)
+                    if isinstance(s, Path)
+                    else FromTask(TaskKey(s[0], s[2] if len(s) > 2 else real), s[1])
                     for s in sources
                 ),
                 SPAN,

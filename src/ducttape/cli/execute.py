@@ -2,7 +2,8 @@
 
     ducttape main.tape -C configs/mini.tconf -j 2 -y
 
-Shows the work and why, asks, runs, and ends with a summary. With globs only the matching tasks and what they need are run.
+Shows the work and why, asks, runs, and ends with a summary. With globs only the matching tasks and what they need
+are run.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from ducttape.cli import workplan
 from ducttape.cli.session import Session
 from ducttape.cli.terminal import Paint, confirm, say
 from ducttape.plan.tasks import TaskKey
-from ducttape.run.progress import Lines, Live, duration, tail
+from ducttape.run.progress import Lines, Live, Silent, duration, tail
+from ducttape.run.scheduler import Outcome, Scheduler
 from ducttape.store.layout import STDERR, STDOUT
 from ducttape.store.state import State, Status
 from ducttape.store.versions import new_version
@@ -28,31 +30,22 @@ def run(options) -> int:
     session = Session(options)
     if options.globs:
         session.plan = session.with_ancestors(session.selected())
-    store = session.store
-    states = store.survey()
     paint = Paint(sys.stderr, not options.no_color)
-    stale = [key for key, state in states.items() if state.status is Status.STALE]
-    if stale and options.stale == "fail":
-        for key in stale:
-            say(f"{key}\n    {workplan.why(states[key])}")
-        what = f"{len(stale)} results are stale" if len(stale) > 1 else "1 result is stale"
-        raise TapeError(Diagnostic(f"{what}, and --stale=fail was given", hint="--stale=rerun or --stale=keep"))
-    if stale and options.stale == "keep":
-        states = _keep(session, states, options.dry_run, paint)
+    states = _survey(session, options.dry_run, paint, say)
     todo = [key for key, state in states.items() if not state.done]
     if not todo:
         if not options.dry_run:
-            _adopt(session, states)
+            _adopt(session, states, say)
         if options.json:
             print("[]")
         say(f"nothing to do: {len(states)} task{'s' if len(states) != 1 else ''} complete")
         return 0
     _check_files(session, todo)
-    needed = dict.fromkeys(name for key in todo for name in session.plan.tasks[key].packages)
-    builds = [session.packages.all[name] for name in needed if not session.packages.all[name].built]
+    builds = _builds(session, todo)
     if options.json and options.dry_run:
-        print(json.dumps([{"task": k.task, "realization": k.realization, "status": states[k].status.value,
-                           "reasons": states[k].reasons} for k in todo], indent=1))  # fmt: skip
+        rows = [{"task": k.task, "realization": k.realization, "status": s.status.value, "reasons": s.reasons}
+                for k, s in states.items() if not s.done]  # fmt: skip
+        print(json.dumps(rows, indent=1))
         return 0
     for line in workplan.lines(session, states, builds, paint):
         say(line)
@@ -62,14 +55,48 @@ def run(options) -> int:
     if not confirm(f"Run {len(todo)} task{'s' if len(todo) != 1 else ''}?", options.yes):
         say("doing nothing")
         return 0
-    return _execute(session, states, todo, builds, paint)
+    if sys.stderr.isatty() and not options.no_live:
+        reporter = Live(len(todo), _expected(states, session.plan.tasks), paint)
+    else:
+        reporter = Lines(len(todo), paint)
+    return _summary(_execute(session, states, todo, builds, reporter, say), paint)
 
 
-def _execute(session: Session, states: Mapping[TaskKey, State], todo: list[TaskKey], builds: list, paint: Paint) -> int:
-    from ducttape.run.scheduler import Scheduler
+def make(session: Session, reporter=None) -> Outcome:
+    """`exec` for the library: no question, no output but through `reporter`."""
+    quiet = lambda text: None  # noqa: E731
+    states = _survey(session, False, Paint(sys.stderr, False), quiet)
+    todo = [key for key, state in states.items() if not state.done]
+    if not todo:
+        _adopt(session, states, quiet)
+        return Outcome(reused=list(states))
+    _check_files(session, todo)
+    return _execute(session, states, todo, _builds(session, todo), reporter or Silent(), quiet)
 
+
+def _survey(session: Session, dry: bool, paint: Paint, tell) -> Mapping[TaskKey, State]:
+    """The states of all tasks, after `--stale` was applied to those that are stale."""
+    states = session.store.survey()
+    stale = [key for key, state in states.items() if state.status is Status.STALE]
+    if stale and session.options.stale == "fail":
+        for key in stale:
+            tell(f"{key}\n    {workplan.why(states[key])}")
+        what = f"{len(stale)} results are stale" if len(stale) > 1 else f"the result of {stale[0]} is stale"
+        raise TapeError(Diagnostic(f"{what}, and --stale=fail was given", hint="--stale=rerun or --stale=keep"))
+    if stale and session.options.stale == "keep":
+        return _keep(session, states, dry, paint, tell)
+    return states
+
+
+def _builds(session: Session, todo: list[TaskKey]) -> list:
+    """The packages that the tasks to run need and that are not built."""
+    needed = dict.fromkeys(name for key in todo for name in session.plan.tasks[key].packages)
+    return [session.packages.all[name] for name in needed if not session.packages.all[name].built]
+
+
+def _execute(session: Session, states: Mapping[TaskKey, State], todo: list[TaskKey], builds, reporter, tell) -> Outcome:
     options, tasks = session.options, session.plan.tasks
-    _adopt(session, states)
+    _adopt(session, states, tell)
     waiting = set(todo)
     version = new_version(
         session.layout,
@@ -79,12 +106,7 @@ def _execute(session: Session, states: Mapping[TaskKey, State], todo: list[TaskK
         [tasks[key] for key in todo],
     )
     for package in builds:
-        say(f"{paint('BUILD:', 'BUILD:')} {package.definition.name} {package.version[:12]}")
         session.packages.build(package.definition.name)
-    if sys.stderr.isatty() and not options.no_live:
-        reporter = Live(len(todo), _expected(states, tasks), paint)
-    else:
-        reporter = Lines(len(todo), paint)
     scheduler = Scheduler(
         session.store,
         session.packages.directories,
@@ -93,11 +115,10 @@ def _execute(session: Session, states: Mapping[TaskKey, State], todo: list[TaskK
         fail_fast=options.fail_fast,
         stale=options.stale,
         version=version,
-        configuration=session.configuration,
+        configuration=session.workflow.configuration,
     )
     with reporter:
-        outcome = scheduler.run(states)
-    return _summary(outcome, paint)
+        return scheduler.run(states)
 
 
 def _summary(outcome, paint: Paint) -> int:
@@ -128,11 +149,11 @@ def _summary(outcome, paint: Paint) -> int:
     return 0 if outcome.ok else 1
 
 
-def _keep(session: Session, states: Mapping[TaskKey, State], dry: bool, paint: Paint) -> Mapping[TaskKey, State]:
+def _keep(session: Session, states: Mapping[TaskKey, State], dry: bool, paint: Paint, tell) -> Mapping[TaskKey, State]:
     """Accept stale results, parents first; accepting one may show that a task after it is stale too."""
     while stale := [key for key, state in states.items() if state.status is Status.STALE]:
         for key in stale:
-            say(f"{paint('KEEP:', 'KEEP:')} {key}\n    {workplan.why(states[key])}")
+            tell(f"{paint('KEEP:', 'KEEP:')} {key}\n    {workplan.why(states[key])}")
         if dry:
             for key in stale:
                 states[key].status = Status.COMPLETE
@@ -143,12 +164,12 @@ def _keep(session: Session, states: Mapping[TaskKey, State], dry: bool, paint: P
     return states
 
 
-def _adopt(session: Session, states: Mapping[TaskKey, State]) -> None:
+def _adopt(session: Session, states: Mapping[TaskKey, State], tell) -> None:
     adopted = [key for key, state in states.items() if state.adopted and state.done]
     for key in adopted:
         session.store.adopt(session.plan.tasks[key], states[key])
     if adopted:
-        say(f"adopted {len(adopted)} results without a record; from now on their changes are noticed")
+        tell(f"adopted {len(adopted)} results without a record; from now on their changes are noticed")
 
 
 def _check_files(session: Session, todo: list[TaskKey]) -> None:
@@ -157,7 +178,9 @@ def _check_files(session: Session, todo: list[TaskKey]) -> None:
         text = str(source.path)
         at = source.span.source.directory if source.span else None
         hint = f"relative paths are looked up from {at}" if at else None
-        problems.setdefault(text, Diagnostic(f"task {task.key.task}: input {name} does not exist: {text}", source.span, hint))
+        problems.setdefault(
+            text, Diagnostic(f"task {task.key.task}: input {name} does not exist: {text}", source.span, hint)
+        )
     if problems:
         raise TapeError(problems.values())
 

@@ -1,6 +1,7 @@
 """The `ducttape` command: `ducttape TAPE [options] [MODE [TASK [REALIZATION ...]]]`.
 
-Data goes to stdout, talk to stderr. Exit codes: 0 done, nothing to do or declined; 1 any error; 2 wrong usage; 130 interrupted.
+Data goes to stdout, talk to stderr. Exit codes: 0 done, nothing to do or declined; 1 any error; 2 wrong usage; 130
+interrupted.
 """
 
 from __future__ import annotations
@@ -44,20 +45,28 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     what = parser.add_argument_group("what to run")
-    what.add_argument("-C", "--config-file", "--config_file", metavar="FILE", action="append", default=[], help="config; repeatable")
-    what.add_argument("-D", "--define", metavar="NAME=VALUE", action="append", default=[], help="set a global; repeatable")
+    what.add_argument(
+        "-C", "--config-file", "--config_file", metavar="FILE", action="append", default=[], help="config; repeatable"
+    )
+    what.add_argument(
+        "-D", "--define", metavar="NAME=VALUE", action="append", default=[], help="set a global; repeatable"
+    )
     what.add_argument("-p", "--plans", metavar="NAME", action="append", default=[], help="only this plan; repeatable")
     what.add_argument("-O", "--output", metavar="DIR", help="where results go (else ducttape_output, else here)")
     how = parser.add_argument_group("how to run")
     how.add_argument("-j", "--jobs", metavar="N", type=int, default=1, help="tasks at a time (default 1)")
     how.add_argument("-y", "--yes", action="store_true", help="ask nothing")
     how.add_argument("--dry-run", "--dry_run", action="store_true", help="show what would run, and why; run nothing")
-    how.add_argument("--stale", choices=["rerun", "keep", "fail"], default="rerun", help="results of other code or data (rerun)")
+    how.add_argument(
+        "--stale", choices=["rerun", "keep", "fail"], default="rerun", help="results of other code or data (rerun)"
+    )
     how.add_argument("--fail-fast", "--fail_fast", action="store_true", help="start nothing more after a failure")
     talk = parser.add_argument_group("how to talk")
     talk.add_argument("-n", "--no-color", "--no_color", action="store_true", help="no colours")
     talk.add_argument("--no-live", action="store_true", help="plain lines and tasks' output instead of the live view")
-    talk.add_argument("--json", action="store_true", help="JSON from list, status, env, report, versions, why, --dry-run")
+    talk.add_argument(
+        "--json", action="store_true", help="JSON from list, status, env, report, versions, why, --dry-run"
+    )
     talk.add_argument("--version", action="store_true", help="the engine's version")
     talk.add_argument("-h", "--help", action="store_true", help="this text")
     # Accepted for the sake of old command lines; the order of independent tasks is that of the tape.
@@ -104,7 +113,9 @@ def _dispatch(options: argparse.Namespace) -> int:
     from ducttape.syntax.diagnostics import TapeError
 
     try:
-        module = importlib.import_module(f"ducttape.cli.{options.mode}" if options.mode != "exec" else "ducttape.cli.execute")
+        module = importlib.import_module(
+            f"ducttape.cli.{options.mode}" if options.mode != "exec" else "ducttape.cli.execute"
+        )
         return module.run(options) or 0
     except TapeError as e:
         paint = Paint(sys.stderr, not options.no_color)

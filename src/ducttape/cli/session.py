@@ -6,23 +6,53 @@ Room order: this is the only place where a command line meets the loader, the pl
 from __future__ import annotations
 
 import os
+import sys
 from functools import cached_property
 from pathlib import Path
+from types import SimpleNamespace
 
+from ducttape.cli.terminal import Paint, error_text, say
 from ducttape.plan.tasks import Plan, RealizedTask, TaskKey
 from ducttape.store.digest import DigestCache
 from ducttape.store.layout import Layout
 from ducttape.store.state import Store
 from ducttape.syntax.diagnostics import Diagnostic, TapeError
 
-_TRUE, _FALSE = ("true", "t", "1", "enable", "yes"), ("false", "f", "0", "disable", "no")
+
+def settings(**given) -> SimpleNamespace:
+    """Options as the command line would give them without any option, changed by `given`."""
+    default = {
+        "tape": "",
+        "config_file": [],
+        "define": [],
+        "plans": [],
+        "output": None,
+        "jobs": 1,
+        "yes": True,
+        "dry_run": False,
+        "stale": "rerun",
+        "fail_fast": False,
+        "no_color": True,
+        "no_live": True,
+        "json": False,
+        "mode": "exec",
+        "globs": [],
+    }
+    return SimpleNamespace(**{**default, **given})
 
 
 class Session:
-    """One tape with its options: `tape`, `config_file`, `define`, `plans`, `output`."""
+    """One tape with its options: `tape`, `config_file`, `define`, `plans`, `output`.
 
-    def __init__(self, options):
+    A caller that has them already may give the workflow and the plan.
+    """
+
+    def __init__(self, options, workflow=None, plan: Plan | None = None):
         self.options = options
+        if workflow is not None:
+            self.workflow = workflow
+        if plan is not None:
+            self.plan = plan
 
     @cached_property
     def workflow(self):
@@ -32,18 +62,26 @@ class Session:
         for text in self.options.define:
             name, separator, value = text.partition("=")
             if not separator or not name.isidentifier():
-                raise TapeError(Diagnostic(f"-D {text}: expected NAME=VALUE", hint=f"for example -D {name or 'steps'}=100"))
+                raise TapeError(
+                    Diagnostic(f"-D {text}: expected NAME=VALUE", hint=f"for example -D {name or 'steps'}=100")
+                )
             defines[name] = value
-        return load(Path(self.options.tape), [Path(c) for c in self.options.config_file], defines)
+        workflow = load(Path(self.options.tape), [Path(c) for c in self.options.config_file], defines)
+        for warning in workflow.warnings:
+            self._warn(warning)
+        return workflow
 
     @cached_property
     def plan(self) -> Plan:
-        from ducttape.plan.select import make_plan
+        from ducttape.plan.planner import make_plan
 
-        return make_plan(self.workflow, list(self.options.plans))
+        return make_plan(self.workflow, list(self.options.plans), warn=self._warn)
+
+    def _warn(self, warning: Diagnostic) -> None:
+        say(error_text(warning.render(), Paint(sys.stderr, not self.options.no_color)))
 
     def selected(self, required: bool = False) -> list[RealizedTask]:
-        """The planned tasks that the command line's globs name (all without globs); none is an error."""
+        """The planned tasks that the command line's globs name (all without globs); raises TapeError for none."""
         from ducttape.plan.select import select_tasks
 
         globs = self.options.globs
@@ -54,36 +92,12 @@ class Session:
                     hint=f"ducttape {self.options.tape} {self.options.mode} 'TASK' 'REALIZATION' ('*' for all)",
                 )
             )
-        found = select_tasks(self.plan, globs[0] if globs else "*", list(globs[1:]) or ["*"])
-        tasks = [t if isinstance(t, RealizedTask) else self.plan.tasks[t] for t in found]
-        if not tasks:
-            raise TapeError(
-                Diagnostic(f"no planned task matches {' '.join(globs)}", hint=f"ducttape {self.options.tape} list shows all")
-            )
-        return tasks
-
-    def directive(self, name: str, default: str = "") -> str:
-        """The text of a `ducttape_*` global."""
-        return self.workflow.directives.get(name, default)
-
-    def switch(self, name: str) -> bool:
-        text = self.directive(name, "false").lower()
-        if text not in (*_TRUE, *_FALSE):
-            raise TapeError(Diagnostic(f"{name}: '{text}' is neither true nor false", hint="write true or false"))
-        return text in _TRUE
+        return select_tasks(self.plan, globs[0] if globs else "*", list(globs[1:]) or ["*"])
 
     @cached_property
     def layout(self) -> Layout:
-        base = self.options.output or self.directive("ducttape_output") or "."
-        return Layout(Path(os.path.abspath(os.path.expanduser(base))), self.directive("ducttape_structure") == "flat")
-
-    @property
-    def configuration(self) -> str:
-        """The base name of the last config file without its usual ending, or empty."""
-        if not self.options.config_file:
-            return ""
-        name = os.path.basename(self.options.config_file[-1])
-        return name.removesuffix(".tconf").removesuffix(".conf")
+        base = self.options.output or self.workflow.directives.output or "."
+        return Layout(Path(os.path.abspath(os.path.expanduser(base))), self.workflow.directives.structure == "flat")
 
     @cached_property
     def cache(self) -> DigestCache:
@@ -93,7 +107,7 @@ class Session:
     def packages(self):
         from ducttape.run.packages import Packages
 
-        return Packages(self.plan, self.layout, self.cache, self.switch("ducttape_auto_update_packages"))
+        return Packages(self.plan, self.layout, self.cache, self.workflow.directives.auto_update_packages)
 
     @cached_property
     def store(self) -> Store:
@@ -101,7 +115,7 @@ class Session:
 
     def sources(self) -> dict[str, str]:
         """All source files of the workflow, name to text."""
-        return {str(source.path or source.name): source.text for source in self.workflow.sources}
+        return {file.source.name: file.source.text for file in self.workflow.files}
 
     def with_descendants(self, tasks: list[RealizedTask]) -> list[RealizedTask]:
         """The tasks and all planned tasks that follow from them, in plan order."""

@@ -43,7 +43,9 @@ def error_text(text: str, paint: Paint) -> str:
 
 
 def confirm(question: str, yes: bool) -> bool:
-    """Ask on stderr; `yes`, `y`, `true`, `t` mean yes, anything else no. `-y` answers, the end of the input means no."""
+    """Ask on stderr; `yes`, `y`, `true`, `t` mean yes, anything else no. `-y` answers, the end of the input
+    means no.
+    """
     if yes:
         return True
     print(f"{question} [y/n] ", end="", file=sys.stderr, flush=True)
@@ -59,6 +61,8 @@ def table(rows: list[list[str]], right: frozenset[int] = frozenset()) -> list[st
     """Rows as lines with aligned columns; the columns in `right` are aligned to the right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))] if rows else []
     return [
-        "  ".join(c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))).rstrip()
+        "  ".join(
+            c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
         for row in rows
     ]

@@ -12,6 +12,7 @@ from ducttape.store.locks import read_owner
 from ducttape.store.state import State, Status
 
 MANY = 40
+_LABELS = ("DELETE:", "MOVE TO ATTIC:", "BUILD:", "WAIT FOR LOCK:")
 
 
 def why(state: State) -> str:
@@ -30,7 +31,7 @@ def lines(session, states: Mapping[TaskKey, State], builds: list, paint: Paint) 
         directory = session.layout.directory(task.key)
         if states[task.key].status in (Status.STALE, Status.INCOMPLETE) and directory.is_dir():
             label = "MOVE TO ATTIC:" if is_worth_keeping(directory) else "DELETE:"
-            out.append(_line(session, task, label, why(states[task.key]), paint))
+            out.append(_line(session, task, label, "", paint))
     for package in builds:
         out.append(f"{paint('BUILD:', 'BUILD:')} {package.definition.name} {package.version[:12]}")
     for task in todo:
@@ -40,17 +41,20 @@ def lines(session, states: Mapping[TaskKey, State], builds: list, paint: Paint) 
     if len(todo) + len(out) <= MANY:
         out += [_line(session, task, "RUN:", why(states[task.key]), paint) for task in todo]
         return out
-    labels = Counter(line.split(":")[0].split("m")[-1] for line in out if not line.startswith(" "))
-    if len(out) > MANY:
-        out = [f"{label}: {count}" for label, count in labels.items()]
-    return out + _tree(todo, states, paint)
+    return (_counts(out) if len(out) > MANY else out) + _tree(todo, states, paint)
+
+
+def _counts(lines: list[str]) -> list[str]:
+    labels = Counter(next(label for label in _LABELS if label in line) for line in lines)
+    return [f"{label} {count}" for label, count in labels.items()]
 
 
 def _line(session, task: RealizedTask, label: str, reason: str, paint: Paint) -> str:
     full = task.realization.full_name
     full = full if len(full) <= 160 else full[:157] + "..."
     where = session.show(task)
-    return f"{paint(label, label)} {paint(where, 'task')} {paint(f'({full})', 'full')}\n    {reason}"
+    line = f"{paint(label, label)} {paint(where, 'task')} {paint(f'({full})', 'full')}"
+    return f"{line}\n    {reason}" if reason else line
 
 
 def _tree(todo: list[RealizedTask], states: Mapping[TaskKey, State], paint: Paint) -> list[str]:

@@ -1,7 +1,8 @@
 """The project modules that a Python script imports, found without running anything.
 
-Followed: `import a.b`, `from a import b` (relative too), also inside functions, and `import_module("a.b")` or `__import__("a.b")` with
-a literal. Not followed: `if TYPE_CHECKING:` blocks, names made at run time, and modules that are not in the project.
+Followed: `import a.b`, `from a import b` (relative too), also inside functions, and `import_module("a.b")` or
+`__import__("a.b")` with a literal. Not followed: `if TYPE_CHECKING:` blocks, names made at run time, and modules
+that are not in the project.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ def project_root(folder: Path) -> Path | None:
 def closure(script: Path, extra_roots: list[Path], span: Span | None = None) -> dict[str, Path]:
     """Every file that `script` needs of its project, as path in a snapshot -> file; the script comes first, at the top.
 
-    Modules are looked up in the script's folder, `extra_roots`, PROJECT/src and PROJECT. Raises `TapeError` for a file that
-    is not Python.
+    Modules are looked up in the script's folder, `extra_roots`, PROJECT/src and PROJECT. Raises `TapeError` for a
+    file that is not Python.
     """
     folder = script.parent
     project = project_root(folder)
@@ -56,7 +57,9 @@ class _Finder:
         self._tops: dict[str, list[Path]] = {}
 
     def files(self, module: str) -> list[tuple[str, Path]]:
-        """The packages above `module` and the module itself, as (path in the snapshot, file); empty when not the project's."""
+        """The packages above `module` and the module itself, as (path in the snapshot, file); empty when not
+        the project's.
+        """
         parts = module.split(".")
         found: list[tuple[str, Path]] = []
         for root in self._top(parts[0]):

@@ -1,7 +1,8 @@
 """Running one bash body as a process group of this machine.
 
-Guarantees: values reach bash only as environment variables; the body runs under errexit, pipefail and nounset in its task
-directory with an empty standard input; all its processes end with it, with the controller, or with the supervisor.
+Guarantees: values reach bash only as environment variables; the body runs under errexit, pipefail and nounset in
+its task directory with an empty standard input; all its processes end with it, with the controller, or with the
+supervisor.
 """
 
 from __future__ import annotations
@@ -79,10 +80,11 @@ def environment(values: Mapping[str, str], special: Mapping[str, str]) -> dict[s
 def script(body: str) -> str:
     """What bash reads on its standard input.
 
-    The braces make bash read the whole body before it runs any of it, so that a command of the body which reads its standard
-    input gets an end of file and not the rest of the body.
+    The braces make bash read the whole body before it runs any of it, so that a command of the body which reads its
+    standard input gets an end of file and not the rest of the body.
     """
-    return f"set -o errexit -o pipefail -o nounset\n{{ :{'' if body.startswith(chr(10)) else chr(10)}{body}\n}} </dev/null\n"
+    first = "" if body.startswith("\n") else "\n"
+    return f"set -o errexit -o pipefail -o nounset\n{{ :{first}{body}\n}} </dev/null\n"
 
 
 class Body:
@@ -100,7 +102,13 @@ class Body:
         try:
             # Bash waits for its script meanwhile: nothing runs before both the supervisor and the directory know of it.
             supervisor.guard(self.pid)
-            mark = {"pid": self.pid, "pid_start": process_start(self.pid), "boot": boot_id(), "start": self.start, **note}
+            mark = {
+                "pid": self.pid,
+                "pid_start": process_start(self.pid),
+                "boot": boot_id(),
+                "start": self.start,
+                **note,
+            }
             (directory / START).write_text(json.dumps(mark) + "\n", encoding="utf-8")
             self._pidfd = os.pidfd_open(self.pid)
             with contextlib.suppress(BrokenPipeError):
@@ -149,7 +157,9 @@ class Body:
 
 
 def end_orphans(directory: Path, patience: float = 10.0) -> bool:
-    """End what an earlier controller started in `directory` and may have left running; False when it cannot be ended."""
+    """End what an earlier controller started in `directory` and may have left running; False when it cannot be
+    ended.
+    """
     try:
         mark = json.loads((directory / START).read_text(encoding="utf-8"))
         group, start, boot = int(mark["pid"]), mark["pid_start"], mark["boot"]

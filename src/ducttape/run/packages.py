@@ -207,7 +207,9 @@ class Packages:
     def _call(self, definition: PackageDefinition, span, command: list[str], folder: Path | None) -> str:
         env = {**os.environ, "GIT_TERMINAL_PROMPT": "0"}
         try:
-            ended = subprocess.run(command, cwd=folder, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+            ended = subprocess.run(
+                command, cwd=folder, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True
+            )
         except FileNotFoundError as e:
             problem = f"package {definition.name}: git is not installed"
             raise TapeError(Diagnostic(problem, span, hint="install git, or use the versioner disk")) from e

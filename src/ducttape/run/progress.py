@@ -1,7 +1,7 @@
 """Tells people what a run does: plain lines anywhere, a live view on a terminal.
 
-A reporter only listens; a run's results do not depend on it. Tasks' own output lines go to stdout and stderr with the prefix
-`task/realization: `, except under the live view, where they stay in the task's files.
+A reporter only listens; a run's results do not depend on it. Tasks' own output lines go to stdout and stderr with
+the prefix `task/realization: `, except under the live view, where they stay in the task's files.
 """
 
 from __future__ import annotations
@@ -148,7 +148,9 @@ class Live(Lines):
     def say(self, kind: str, text: str) -> None:
         from rich.text import Text
 
-        style = {"done": "green", "failed": "bold red", "wait": "yellow", "interrupted": "bold yellow"}.get(kind, "cyan")
+        style = {"done": "green", "failed": "bold red", "wait": "yellow", "interrupted": "bold yellow"}.get(
+            kind, "cyan"
+        )
         if kind != "start":
             self._console.print(Text.assemble((kind, style), " ", text))
 

@@ -1,8 +1,9 @@
 """Runs what is to be made, parents first, up to N at a time, and never trusts anything but the store.
 
-Guarantees: a task starts only when all its parents are complete; it is looked at again just before it would start, under its
-lock, so an equal re-run of a parent stops there and a result made meanwhile by another controller is used; a failure costs its own
-descendants and nothing else (unless `fail_fast`); whatever ends the controller, no half-made result counts later.
+Guarantees: a task starts only when all its parents are complete; it is looked at again just before it would start,
+under its lock, so an equal re-run of a parent stops there and a result made meanwhile by another controller is
+used; a failure costs its own descendants and nothing else (unless `fail_fast`); whatever ends the controller, no
+half-made result counts later.
 """
 
 from __future__ import annotations
@@ -284,7 +285,9 @@ class Scheduler:
 
     @contextlib.contextmanager
     def _signals(self):
-        """Turn Ctrl-C, TERM and HUP into a flag and a wake-up, so that they arrive between two steps and never in one."""
+        """Turn Ctrl-C, TERM and HUP into a flag and a wake-up, so that they arrive between two steps and never
+        in one.
+        """
         reader, writer = socket.socketpair()
         reader.setblocking(False)
         writer.setblocking(False)
@@ -353,4 +356,3 @@ def _os_reason(error: OSError) -> str:
     if error.errno == errno.E2BIG:
         return "its variables are too large for an environment (128 KiB for one value, about 2 MiB together)"
     return str(error)
-

@@ -1,8 +1,8 @@
-"""Ends what a dead controller left running. A program of its own: `python -I -S supervisor.py`, only the standard library.
+"""Ends what a dead controller left running: a program of its own, `python -I -S supervisor.py`.
 
-It reads `+PGID` and `-PGID` lines from its standard input. When the other end closes, however the controller ended
-(`kill -9` too), it kills every process group still registered. It lives in its own session, so that what a terminal
-sends to the controller's group does not reach it.
+It needs only the standard library. It reads `+PGID` and `-PGID` lines from its standard input. When the other end
+closes, however the controller ended (`kill -9` too), it kills every process group still registered. It lives in its
+own session, so that what a terminal sends to the controller's group does not reach it.
 """
 
 import contextlib

@@ -1,7 +1,7 @@
 """What happens to a task directory that is to be made again: it moves to the attic, or it is cleared.
 
-A directory with a finished result (its record, or an invalidated one) moves to `.attic/VERSION/TASK/REALIZATION`; what a failed or
-interrupted task left is cleared, because it would never count again and may be what filled the disk.
+A directory with a finished result (its record, or an invalidated one) moves to `.attic/VERSION/TASK/REALIZATION`;
+what a failed or interrupted task left is cleared, because it would never count again and may be what filled the disk.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The commands of a bash body without its comments and layout: what counts when asking whether a body changed.
 
-Guarantee: two bodies with equal normalized commands do the same. Strings, `${...}`, heredocs and anything the parser is unsure
-about keep every byte; only comments, indentation, blank lines, runs of blanks between words and line continuations go.
+Guarantee: two bodies with equal normalized commands do the same. Strings, `${...}`, heredocs and anything the
+parser is unsure about keep every byte; only comments, indentation, blank lines, runs of blanks between words and
+line continuations go.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Content digests of files and directories, remembered so that an unchanged file is never read twice.
 
-A digest is the lower-case hex BLAKE3 of the bytes. A directory's digest covers the relative name and the content of every
-file below it; links are followed, because a consumer reads through them; time stamps and modes do not count.
+A digest is the lower-case hex BLAKE3 of the bytes. A directory's digest covers the relative name and the content
+of every file below it; links are followed, because a consumer reads through them; time stamps and modes do not count.
 
-What is remembered is keyed by path (relative to BASE inside it, so that BASE can be moved), size, mtime and inode, in an
-append-only file: a torn or lost line costs a second reading, never a wrong answer.
+What is remembered is keyed by path (relative to BASE inside it, so that BASE can be moved), size, mtime and inode,
+in an append-only file: a torn or lost line costs a second reading, never a wrong answer.
 """
 
 from __future__ import annotations

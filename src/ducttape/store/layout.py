@@ -6,7 +6,7 @@
     BASE/.versions .packages .attic    history, built packages, results that were replaced
     BASE/.digests .locks               remembered file digests, controllers alive
 
-A realization name can hold characters that a path must not (`/`); they are percent-encoded, so a name never leaves BASE.
+Names are made to be single path components, so that none leaves BASE.
 """
 
 from __future__ import annotations
@@ -31,9 +31,12 @@ _LONGEST_COMPONENT = 255
 
 
 def component(name: str) -> str:
-    """`name` as one path component: `/`, NUL and `%` are percent-encoded, `.` and `..` too."""
-    quoted = name.replace("%", "%25").replace("/", "%2F").replace("\0", "%00")
-    return quoted.replace(".", "%2E") if quoted in (".", "..") else quoted
+    """`name` as one path component; a name that is one already (the planner's names are) stays as it is."""
+    if name in (".", ".."):
+        return name.replace(".", "%2E")
+    if "/" in name or "\0" in name:
+        return name.replace("%", "%25").replace("/", "%2F").replace("\0", "%00")
+    return name
 
 
 @dataclass(frozen=True, slots=True)

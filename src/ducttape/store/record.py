@@ -1,7 +1,8 @@
 """The record of a finished task: what it was made from, what it made, and what that cost.
 
-`ducttape_record.json` is written last and atomically, so a task directory with a valid record holds complete outputs. A task's
-*identity* is the part that decides whether a result is still the one asked for; no absolute path is in it.
+`ducttape_record.json` is written last and atomically, so a task directory with a valid record holds complete
+outputs. A task's *identity* is the part that decides whether a result is still the one asked for; no absolute path
+is in it.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ _SHOWN = 60
 class Identity:
     """Everything that, when it changes, makes a result stale.
 
-    `inputs` maps an input variable to the content digests of its sources; `packages` a package to its version; `outputs` an
-    output variable to the relative path it is declared with (an absolute one is only called `absolute`). Dot-params are
-    left out: they say how to run a task, not what it computes.
+    `inputs` maps an input variable to the content digests of its sources; `packages` a package to its version;
+    `outputs` an output variable to the relative path it is declared with (an absolute one is only called
+    `absolute`). Dot-params are left out: they say how to run a task, not what it computes.
     """
 
     body: str
@@ -49,7 +50,8 @@ class Identity:
     ) -> list[str]:
         """Why a result with this identity is not the one that `new` asks for; empty when it is.
 
-        `origins` says where each input comes from; `package_change(name, old, new)` names what changed inside a package.
+        `origins` says where each input comes from; `package_change(name, old, new)` names what changed inside a
+        package.
         """
         reasons = []
         if self.body != new.body and self.commands != new.commands:
@@ -57,8 +59,12 @@ class Identity:
         reasons += _changes("param", self.params, new.params)
         for name in _differing(self.packages, new.packages):
             old_version, new_version = self.packages.get(name), new.packages.get(name)
-            detail = package_change(name, old_version, new_version) if package_change and old_version and new_version else ""
-            reasons.append(f"package {name} {_short(old_version)} -> {_short(new_version)}" + (detail and f" ({detail})"))
+            detail = (
+                package_change(name, old_version, new_version) if package_change and old_version and new_version else ""
+            )
+            reasons.append(
+                f"package {name} {_short(old_version)} -> {_short(new_version)}" + (detail and f" ({detail})")
+            )
         for name in _differing(self.inputs, new.inputs):
             origin = f" ({origins[name]})" if origins and name in origins else ""
             what = "added" if name not in self.inputs else "removed" if name not in new.inputs else "changed"
@@ -110,7 +116,9 @@ def _short(version: str | None) -> str:
 
 @dataclass(slots=True)
 class Record:
-    """One finished (or adopted) task. Times are seconds since the epoch, UTC; memory is the largest process in bytes."""
+    """One finished (or adopted) task. Times are seconds since the epoch, UTC; memory is the largest process in
+    bytes.
+    """
 
     task: str
     realization: str
@@ -141,7 +149,9 @@ class Record:
 
     @classmethod
     def read(cls, directory: Path) -> Record | None:
-        """The record of `directory`; None when there is none or it cannot be understood (then nothing counts as done)."""
+        """The record of `directory`; None when there is none or it cannot be understood (then nothing counts as
+        done).
+        """
         try:
             data = json.loads((directory / RECORD).read_text(encoding="utf-8"))
             if data.pop("format") != FORMAT:

@@ -101,7 +101,9 @@ class Store:
     def origins(self, task: RealizedTask) -> dict[str, str]:
         """Where each input comes from, in words."""
         return {
-            i.name: ", ".join(f"{s.output} of {s.key}" if isinstance(s, FromTask) else str(s.path) for s in i.sources[:3])
+            i.name: ", ".join(
+                f"{s.output} of {s.key}" if isinstance(s, FromTask) else str(s.path) for s in i.sources[:3]
+            )
             for i in task.inputs
         }
 

@@ -1,7 +1,7 @@
 """The history of runs: `BASE/.versions/N/`, one numbered folder for every confirmed run.
 
-`workflow.tape` holds all source files, each after a `### path ###` line; `pid.txt` is `host:pid`; `manifest.txt` lists, tab
-separated, `package NAME VERSION`, `existing TASK/REAL/N` and `todo TASK/REAL/N [packages]`.
+`workflow.tape` holds all source files, each after a `### path ###` line; `pid.txt` is `host:pid`; `manifest.txt`
+lists, tab separated, `package NAME VERSION`, `existing TASK/REAL/N` and `todo TASK/REAL/N [packages]`.
 """
 
 from __future__ import annotations
