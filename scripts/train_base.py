@@ -47,16 +47,7 @@ def main(argv: list[str] | None = None) -> int:
         tie_word_embeddings=not args.untied,
         max_position_embeddings=max(1024, args.max_length),
     )
-    run_training(
-        "base",
-        args.corpus,
-        vocabulary,
-        settings,
-        args.out,
-        args.max_length,
-        lambda: new_model(model_shape, args.seed),
-        vocabulary.eos,
-    )
+    run_training("base", args, vocabulary, settings, lambda: new_model(model_shape, args.seed), vocabulary.eos)
     return 0
 
 

@@ -17,7 +17,10 @@ class JsonLines:
         self._file.write(json.dumps(_short(fields), ensure_ascii=False) + "\n")
         self._file.flush()
 
-    def close(self) -> None:
+    def __enter__(self) -> JsonLines:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
         self._file.close()
 
 

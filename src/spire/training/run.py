@@ -26,7 +26,8 @@ def add_recipe_flags(parser: argparse.ArgumentParser, lr: float, tokens_per_step
     group.add_argument("--threads", type=int, default=1, help="CPU threads; part of the recipe, as sums round differently")
     group.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="operands of matrix products")
     group.add_argument("--max-length", type=int, default=1024, help="longer lines are left out and counted")
-    group.add_argument("--log-every", type=int, default=25, help="updates between lines of train_log.jsonl")
+    group.add_argument("--log-every", type=int, default=25, help="updates between lines of the log")
+    parser.add_argument("--log", help="training log to write (default: train_log.jsonl beside --out)")
 
 
 def settings_from(args: argparse.Namespace, unit_weight: float = 1.0):
@@ -50,20 +51,19 @@ def settings_from(args: argparse.Namespace, unit_weight: float = 1.0):
 
 def run_training(
     label: str,
-    corpus_path: str,
+    args: argparse.Namespace,
     vocabulary,
     settings,
-    out: str,
-    max_length: int,
     model_of: Callable[[], object],
     eos: int,
-    probe_of: Callable[[object, Path], Callable[[int], str]] | None = None,
+    probe_of: Callable[[object], Callable[[int], str]] | None = None,
 ) -> None:
-    """Tokenize, announce, train, write `out` (a model directory with train_log.jsonl and training.json).
+    """Tokenize args.corpus, announce, train, write args.out: a model directory with training.json.
 
-    `model_of()` gives the starting model; `probe_of(model, folder)` the function called after every step. Nothing is left at
-    `out` when anything fails.
+    `model_of()` gives the starting model; `probe_of(model)` the function called after every step. Nothing is left at args.out
+    when anything fails. Times go into the log only: the directory has the same bytes whenever the same run is repeated.
     """
+    corpus_path, out = args.corpus, args.out
     from spire.training.checkpoint import new_directory, write_model
     from spire.training.data import tokenize
     from spire.training.log import JsonLines
@@ -74,7 +74,7 @@ def run_training(
     with new_directory(out) as folder:
         scratch = folder / "tokens"
         scratch.mkdir()
-        corpus = tokenize(corpus_path, vocabulary, scratch, max_length)
+        corpus = tokenize(corpus_path, vocabulary, scratch, args.max_length)
         if int(corpus.tokens.max()) >= vocabulary.padded_size:
             raise UserError(f"{corpus_path}: token {int(corpus.tokens.max())} is outside the vocabulary")
         model = model_of()
@@ -84,9 +84,8 @@ def run_training(
                 hint="extend the model with vocabulary_extend.py",
             )
         announce(label, corpus, model, settings)
-        log = JsonLines(folder / "train_log.jsonl")
-        outcome = train(model, corpus, settings, log, label, probe_of(model, folder) if probe_of else None)
-        log.close()
+        with JsonLines(args.log or Path(out).parent / "train_log.jsonl") as log:
+            outcome = train(model, corpus, settings, log, label, probe_of(model) if probe_of else None)
         for file in sorted(scratch.iterdir()):
             file.unlink()
         scratch.rmdir()
@@ -98,7 +97,7 @@ def run_training(
             "lines": len(corpus),
             "lines_dropped": corpus.dropped,
             "corpus_tokens": int(corpus.offsets[-1]),
-            "outcome": asdict(outcome),
+            "outcome": {k: v for k, v in asdict(outcome).items() if not k.endswith("_seconds")},
         }
         (folder / "training.json").write_text(json.dumps(record, indent=1) + "\n", "utf-8")
     print(
