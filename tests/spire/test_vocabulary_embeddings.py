@@ -39,7 +39,8 @@ def model(folder: Path, tensors: dict[str, np.ndarray], tied: bool = False, rows
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "generation_config.json").write_text('{"temperature": 0.5}')
     (folder / "tokenizer.model").write_bytes(BASE_MODEL.read_bytes())
-    (folder / "tokenizer.json").write_text("{}")
+    for name in ("tokenizer.json", "training.json", "LICENSE.txt"):
+        (folder / name).write_text("{}")
     return folder
 
 
@@ -84,7 +85,9 @@ def test_a_directory_is_extended_and_nothing_else_changes(tmp_path):
     vocabulary = Vocabulary.load(tmp_path / "new")
     assert vocabulary.im_end == 525 and vocabulary.units == 100
     assert sorted(p.name for p in tmp_path.iterdir()) == ["base", "new"], "no leftovers"
-    assert not (tmp_path / "new" / "tokenizer.json").exists(), "the old tokenizer would shadow the new one"
+    written = {p.name for p in (tmp_path / "new").iterdir()}
+    assert "LICENSE.txt" in written
+    assert not written & {"tokenizer.json", "training.json"}, "the old tokenizer would shadow the new one"
 
 
 def test_draws_depend_on_the_seed_only(tmp_path):

@@ -20,13 +20,12 @@ from spire.corpora.lines import free_directory
 from spire.errors import UserError
 from spire.vocabulary.extend import extend_model, extended_layout, unit_pieces, write_vocabulary_listing
 from spire.vocabulary.tensors import append_rows, read_header, read_matrix
-from spire.vocabulary.tokenizer import MODEL_FILE, Layout, Vocabulary
+from spire.vocabulary.tokenizer import Layout, Vocabulary
 
 INPUT, OUTPUT = "model.embed_tokens.weight", "lm_head.weight"
 COVARIANCE_SCALE = 1e-5
 INDEX_FILE = "model.safetensors.index.json"
-# Tokenizer files of the old model would shadow the new vocabulary.
-STALE = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "tokenizer.vocab"}
+PAPERS = ("license", "notice", "readme", "use_policy")  # files to hand on; logs and the old tokenizer stay behind
 
 
 def sample_rows(old: np.ndarray, count: int, rng: np.random.Generator, scale: float = COVARIANCE_SCALE) -> np.ndarray:
@@ -135,15 +134,13 @@ def _write_weights(
 
 
 def _write_configs(model_dir: Path, target: Path, config: dict, vocabulary: Vocabulary) -> None:
-    """Other files of the directory are copied, except the old vocabulary and weights."""
+    """config.json and generation_config.json with the new sizes and ids, and the licence papers."""
     ids = {"bos_token_id": vocabulary.bos, "eos_token_id": vocabulary.eos, "pad_token_id": vocabulary.pad}
     _write_json(target / "config.json", {**config, **ids, "vocab_size": vocabulary.padded_size})
     generation = model_dir / "generation_config.json"
     _write_json(target / generation.name, {**(_read_json(generation) if generation.is_file() else {}), **ids})
     for path in sorted(model_dir.iterdir()):
-        written = (target / path.name).exists() or path.name == MODEL_FILE or path.name in STALE
-        weights = path.suffix in (".safetensors", ".bin", ".pt", ".pth")
-        if path.is_file() and not written and not weights:
+        if path.is_file() and path.name.lower().startswith(PAPERS):
             shutil.copyfile(path, target / path.name)
 
 
