@@ -52,7 +52,8 @@ def read_audio(path: str | Path, start: float = 0.0, duration: float | None = No
                 count = min(count, wanted)
             if count <= 0:
                 raise UserError(f"{path}: no audio in it ({file.frames} samples)", hint="remove it from the manifest")
-            file.seek(first)
+            if first:
+                file.seek(first)
             samples = file.read(count, dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, RuntimeError) as e:
         # RuntimeError: what soundfile raises when a corrupt stream cannot be sought.

@@ -96,6 +96,8 @@ def test_sentences_equal_in_one_language_only_are_not_drawn_twice():
     source = SentenceSource((Template({"x": ambiguous}, "{x.en}", "{x.de}", "{x.fr}"),))
     drawn = [source.draw(random.Random(i)) for i in range(4)]
     assert len({s.de for s in drawn}) == 4
+    with pytest.raises(UserError, match="no sentence left"):
+        source.draw(random.Random(1))
 
 
 def test_every_index_gives_well_formed_text_once():

@@ -19,6 +19,10 @@ from spire.speech.grammar import LANGUAGES, TEMPLATES, Sentence, Template
 # The share of a template's fillings that may be used: beyond it nothing would be left that was not seen in training.
 LARGEST_SHARE = 0.5
 
+# Draws in a row that may repeat a sentence before a template counts as used up. At half of its fillings used one draw in
+# two repeats, so only a template that says the same thing in several ways in some language comes near this.
+LONGEST_MISS = 1000
+
 
 @dataclass(frozen=True)
 class Sizes:
@@ -41,11 +45,12 @@ class SentenceSource:
     def __init__(self, templates: tuple[Template, ...] = TEMPLATES):
         self.templates = templates
         self._left = [int(template.size * LARGEST_SHARE) for template in templates]
+        self._misses = [0] * len(templates)
         self._seen: set[tuple[str, str]] = set()
 
     @property
     def remaining(self) -> int:
-        """How many sentences can still be drawn."""
+        """How many sentences can still be drawn, at most."""
         return sum(self._left)
 
     def draw(self, rng: random.Random) -> Sentence:
@@ -56,7 +61,11 @@ class SentenceSource:
             sentence = self.templates[which].sentence(rng.randrange(self.templates[which].size))
             texts = {(language, getattr(sentence, language)) for language in LANGUAGES}
             if texts & self._seen:
+                self._misses[which] += 1
+                if self._misses[which] > LONGEST_MISS:
+                    self._left[which] = 0
                 continue
+            self._misses[which] = 0
             self._seen |= texts
             self._left[which] -= 1
             return sentence
