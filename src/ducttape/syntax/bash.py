@@ -9,6 +9,7 @@ body has no end and the opening brace is reported.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import cache
 
 from ducttape.syntax.scanner import Cursor
@@ -27,8 +28,10 @@ _QUERY = """
 (declaration_command (variable_name) @set)
 ((command name: (command_name (word) @reader) argument: (word) @set_by_reader)
   (#match? @reader "^(read|mapfile|readarray|getopts)$"))
+[(regex) (extglob_pattern)] @pattern
 ((command_name (word) @stray) (#eq? @stray "}"))
 """
+_EXPANSION = re.compile(rb"(?<!\\)\$\{?([A-Za-z_][A-Za-z0-9_]*)")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _BRACE = re.compile(r"\}[ \t\r]*$", re.MULTILINE)
 # What may follow a body: the end of the file or a word that starts a block.
@@ -65,13 +68,22 @@ class _Reading:
         """The names read and the names set, each in order and once."""
         written = self.captures.get("set", [])
         places = {node.start_byte for node in written}
-        read = [node for node in self.captures.get("read", []) if node.start_byte not in places]
-        return _ordered(read), _ordered([*written, *self.captures.get("set_by_reader", [])])
+        read = [_placed(node) for node in self.captures.get("read", []) if node.start_byte not in places]
+        # The grammar does not look into patterns, as in ${x//$old/$new}.
+        for node in self.captures.get("pattern", []):
+            expansions = _EXPANSION.finditer(node.text)
+            read += [(node.start_byte + found.start(), found.group(1).decode()) for found in expansions]
+        set_by_reader = self.captures.get("set_by_reader", [])
+        return _ordered(read), _ordered(_placed(node) for node in [*written, *set_by_reader])
 
 
-def _ordered(nodes) -> tuple[str, ...]:
-    texts = (node.text.decode() for node in sorted(nodes, key=lambda node: node.start_byte))
-    return tuple(dict.fromkeys(name for name in texts if _IDENTIFIER.fullmatch(name) and name != "_"))
+def _placed(node) -> tuple[int, str]:
+    return node.start_byte, node.text.decode()
+
+
+def _ordered(places: Iterable[tuple[int, str]]) -> tuple[str, ...]:
+    """The names that are names of variables, in the order of their places and once."""
+    return tuple(dict.fromkeys(name for _, name in sorted(places) if _IDENTIFIER.fullmatch(name) and name != "_"))
 
 
 def bash(text: str, span: Span) -> Bash:

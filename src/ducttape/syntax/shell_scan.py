@@ -10,12 +10,13 @@ import re
 from dataclasses import dataclass
 
 # A line that looks like the start of the next block of the tape, which a body hardly has outside quotes and heredocs.
-BLOCK_LINE = re.compile(
-    r"^[ \t]*(?:(?:task|func|package|submitter|versioner|action|summary|of|group|branchpoint|baseline|branch)"
+_BLOCK = (
+    r"[ \t]*(?:(?:task|func|package|submitter|versioner|action|summary|of|group|branchpoint|baseline|branch)"
     r"[ \t]+[A-Za-z_][A-Za-z0-9_]*\s*(?:[{<>:#]|//|/\*|calls[ \t])"
-    r"|(?:plan|global|config)(?:[ \t]+\w+)?[ \t]*\{[ \t\r]*$)",
-    re.MULTILINE | re.ASCII,
+    r"|(?:plan|global|config)(?:[ \t]+\w+)?[ \t]*\{[ \t\r]*$)"
 )
+BLOCK_LINE = re.compile("^" + _BLOCK, re.MULTILINE | re.ASCII)
+_BLOCK_HERE = re.compile(_BLOCK, re.MULTILINE | re.ASCII)
 _MAX_CROSSED = 20
 _TRAILING = re.compile(r"[ \t\r]*(?:\n|\Z)")
 _CODE = re.compile(r"""['"\\`(){}#<\n$]|\b(?:case|esac)\b""", re.ASCII)
@@ -149,6 +150,9 @@ class _Scanner:
                 return Scan(at, self.limit, stray=self.stray)
             elif not self.stack and self.stray is None:
                 self.stray = at
+                if _BLOCK_HERE.match(text, at + 1):
+                    self.limit = at
+                    return self._unfinished()
         elif token == "(":
             if text.startswith("(", at + 1) and _ARITH_START.search(text[max(self.start, at - 40) : at]):
                 self._push("((", at)
