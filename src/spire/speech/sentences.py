@@ -19,7 +19,7 @@ from spire.speech.grammar import LANGUAGES, TEMPLATES, Sentence, Template
 # The share of a template's fillings that may be used: beyond it nothing would be left that was not seen in training.
 LARGEST_SHARE = 0.5
 
-# Draws in a row that may repeat a sentence before a template counts as used up. At half of its fillings used one draw in
+# Draws in a row that may repeat before a template counts as used up. At half of its fillings used one draw in
 # two repeats, so only a template that says the same thing in several ways in some language comes near this.
 LONGEST_MISS = 1000
 
