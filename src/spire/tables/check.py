@@ -97,7 +97,7 @@ def cost_condition(path: Path) -> Condition:
         raise UserError(f"{path}: no total of CPU seconds (cpu_s)", "write it with scripts/results_run.py")
     name, unknown = "CPU seconds of the whole study", record.get("cpu_unknown", 0)
     if unknown:
-        return Condition(name, None, "<=", CPU_SECONDS, "s", f"{unknown} tasks were not measured")
+        return Condition(name, None, "<=", CPU_SECONDS, "s", f"tasks that were not measured: {unknown}")
     return _limit(name, float(total), "<=", CPU_SECONDS, "s")
 
 

@@ -99,7 +99,7 @@ def _loss_curve(axes, name: str, points: list[tuple[int, float]]) -> None:
     window = max(1, len(values) // 50)
     if name == "loss":
         axes.plot(steps, values, color="black", alpha=0.2, linewidth=0.8)
-        axes.plot(steps, smoothed(values, window), color="black", linewidth=2.2, label="all", zorder=3)
+        axes.plot(steps, smoothed(values, window), color="black", linewidth=2.2, label="all, as optimized", zorder=3)
     else:
         label = name.removeprefix("blocks ").replace(".", ", ").replace("_", " ")
         axes.plot(steps, smoothed(values, window), linewidth=1.2, label=label)

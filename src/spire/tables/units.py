@@ -40,8 +40,8 @@ def units_table(reports: Sequence[Path]) -> Table:
         "PNMI: mutual information of phone and unit over the entropy of the phone. Phone purity: share of frames whose "
         "phone is the most frequent one of their unit; cluster purity: the reverse. All three need phone times, which "
         "only synthesized speech has; blank elsewhere.",
-        "units/s counts units after deduplication (repeats collapsed); bits/s is their rate times the entropy of single "
-        "units.",
+        "units/s counts units after deduplication (repeats collapsed); bits/s is their rate times the entropy of "
+        "single units.",
     ]
     return table
 
