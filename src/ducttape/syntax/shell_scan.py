@@ -17,7 +17,7 @@ _BLOCK = (
 )
 BLOCK_LINE = re.compile("^" + _BLOCK, re.MULTILINE | re.ASCII)
 _BLOCK_HERE = re.compile(_BLOCK, re.MULTILINE | re.ASCII)
-_MAX_CROSSED = 20
+_MAX_CROSSED = 4
 _TRAILING = re.compile(r"[ \t\r]*(?:\n|\Z)")
 _CODE = re.compile(r"""['"\\`(){}#<\n$]|\b(?:case|esac)\b""", re.ASCII)
 _DOUBLE = re.compile(r'["\\`$]')
