@@ -21,7 +21,7 @@ def main(argv: list[str] | None = None) -> int:
     plain = Pretraining()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--manifest", type=Path, required=True)
-    parser.add_argument("--config", type=Path, help="JSON with sizes as in a HuBERT config.json (default: the mini model)")
+    parser.add_argument("--config", type=Path, help="sizes as in a HuBERT config.json; default: mini")
     # optimization
     parser.add_argument("--steps", type=int, default=plain.steps)
     parser.add_argument("--batch", type=int, default=plain.batch, help="crops a step")
@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     # task
     parser.add_argument("--mask-start", type=float, default=plain.mask_start, help="chance that a frame starts a mask")
     parser.add_argument("--mask-length", type=int, default=plain.mask_length, help="frames")
-    parser.add_argument("--unmasked-weight", type=float, default=plain.unmasked_weight, help="weight of unmasked frames")
+    parser.add_argument("--unmasked-weight", type=float, default=plain.unmasked_weight, help="unmasked frames' weight")
     parser.add_argument("--label-clusters", type=int, nargs="+", default=list(plain.label_clusters), help="label sets")
     parser.add_argument("--seed", type=int, default=plain.seed)
     parser.add_argument("--threads", type=int, default=1, help="torch threads")
@@ -50,8 +50,8 @@ def main(argv: list[str] | None = None) -> int:
     )
     curve = pretrain(args.manifest, _shape(args.config), settings, args.out)
     last = curve[-1]
-    print(f"{args.steps} steps, loss {last['loss']}, accuracy {last['masked_accuracy']} masked, "
-          f"{last['unmasked_accuracy']} unmasked")
+    accuracy = f"accuracy {last['masked_accuracy']} masked, {last['unmasked_accuracy']} unmasked"
+    print(f"{args.steps} steps, loss {last['loss']}, {accuracy}")
     return 0
 
 

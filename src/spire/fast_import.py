@@ -1,19 +1,20 @@
 """`import_transformers()`: transformers with the same behaviour, in half the import time.
 
-transformers 5.19 imports three things at load time that none of this project's steps use at load time. They are left out or
-made lazy while its modelling code loads, and nothing stays patched that could change a result:
+transformers 5.19 imports three things at load time that none of this project's steps use at load time. They are left
+out or made lazy while its modelling code loads, and nothing stays patched that could change a result:
 
 - scikit-learn (and scipy): only for assisted generation and object detection losses. Reported as not installed.
 - flexible attention: only when a model asks for it by name. Reported as not available.
-- torch._dynamo (torch.compile's tracer): needed to *define* decorators and one context manager. `torch.compiler.disable` becomes
-  torch's own lazy version, the context manager imports the real one when it is first entered, and the marks that only
-  torch.compile reads are not set (this project never compiles).
+- torch._dynamo (torch.compile's tracer): needed to *define* decorators and one context manager.
+  `torch.compiler.disable` becomes torch's own lazy version, the context manager imports the real one when it is first
+  entered, and the marks that only torch.compile reads are not set (this project never compiles).
 
-CPU seconds to have the HuBERT and Llama classes ready, beside 1.0 for torch itself (transformers 5.19.0, torch 2.13.0, medians
-of three): 3.3 with plain imports, 1.6 with this module. Creating a torch optimizer imports torch._dynamo after all (1.2 s).
+CPU seconds to have the HuBERT and Llama classes ready, beside 1.0 for torch itself (transformers 5.19.0, torch 2.13.0,
+medians of three): 3.3 with plain imports, 1.6 with this module. Creating a torch optimizer imports torch._dynamo after
+all (1.2 s).
 
-With other minor versions, or when the environment asks for it (SPIRE_PLAIN_IMPORT=1), this is a plain import: slower, never
-different.
+With other minor versions, or when the environment asks for it (SPIRE_PLAIN_IMPORT=1), this is a plain import: slower,
+never different.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _DYNAMO_OP = "torch._dynamo._trace_wrapped_higher_order_op"
 def import_transformers() -> ModuleType:
     """Return the `transformers` module with its modelling code loaded; call it before any other import of transformers.
 
-    Safe to call twice. When transformers' modelling code is already loaded nothing is left to save, and it is returned as is.
+    Safe to call twice. When transformers' modelling code is already loaded nothing is left to save: returned as is.
     """
     # Nothing in this project may reach a hub by accident; whoever wants to download sets this to 0.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -93,7 +94,7 @@ def _lazy_disable(fn=None, recursive: bool = True, **_reason: object):
 
 
 def _lazy_dynamo_module() -> ModuleType:
-    """A stand-in with the one name transformers takes from it: a context manager that becomes the real one when entered."""
+    """A stand-in with the one name transformers takes: a context manager that becomes the real one when entered."""
 
     class TransformGetItemToIndex:
         def __enter__(self):

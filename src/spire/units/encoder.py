@@ -1,7 +1,7 @@
-"""What turns a waveform into the frame features that k-means labels: one interface, cepstra or a HuBERT layer behind it.
+"""What turns a waveform into the frame features that k-means labels: cepstra or a HuBERT layer, behind one interface.
 
-Guarantees of every encoder: features of an utterance depend on that utterance alone, bit for bit, however it is batched and
-whatever stands before or after it; `stream` yields in input order. `mfcc` and `mfccctx` never import torch.
+Guarantees of every encoder: features of an utterance depend on that utterance alone, bit for bit, however it is batched
+and whatever stands before or after it; `stream` yields in input order. `mfcc` and `mfccctx` never import torch.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ NORMALIZATIONS = ("none", "mean", "meanvar")
 class Encoder:
     """Features of 16 kHz speech.
 
-    Attributes: name ("mfcc", "mfccctx", "hubert"); digest (of the weights, "" without any); layer (0 without any); dim (of one
-    frame); rate_hz (frames a second); normalization (of each dimension over the utterance's frames, applied last).
+    Attributes: name ("mfcc", "mfccctx", "hubert"); digest (of the weights, "" without any); layer (0 without any);
+    dim (of one frame); rate_hz (frames a second); normalization (of each dimension over the utterance, applied last).
     """
 
     name = ""
@@ -83,7 +83,8 @@ def open_encoder(spec: str, layer: int = 0, normalization: str = "none", threads
             raise UserError(f"{spec} has no layers, but layer {layer} was asked for", hint="leave out --layer")
         return MfccEncoder(context=spec == "mfccctx", normalization=normalization)
     if not Path(spec).is_dir():
-        raise UserError(f"{spec}: no such encoder", hint="mfcc, mfccctx, or a folder with config.json and model.safetensors")
+        hint = "mfcc, mfccctx, or a folder with config.json and model.safetensors"
+        raise UserError(f"{spec}: no such encoder", hint)
     from spire.units.hubert_encoder import HubertEncoder
 
     return HubertEncoder(spec, layer, normalization, threads=threads)

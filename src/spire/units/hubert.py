@@ -57,12 +57,13 @@ class HubertShape:
         for key, allowed in needed.items():
             value = config.get(key, allowed[0])
             if value not in allowed:
-                raise UserError(f"{where}: {key} is {value!r}, only {allowed} is supported", hint="use another HuBERT")
+                raise UserError(f"{where}: {key} is {value!r}, not one of {allowed}", hint="use another HuBERT")
         known = {key: config[key] for key in cls.__dataclass_fields__ if key in config}
         shape = cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in known.items()})
         lengths = {len(shape.conv_dim), len(shape.conv_kernel), len(shape.conv_stride)}
         if len(lengths) != 1 or shape.hidden_size % shape.num_attention_heads:
-            raise UserError(f"{where}: sizes do not fit together", hint="conv_* need one length; heads divide hidden_size")
+            hint = "conv_* need one length; num_attention_heads must divide hidden_size"
+            raise UserError(f"{where}: sizes do not fit together", hint)
         return shape
 
     def frames(self, samples: int) -> int:
@@ -81,8 +82,8 @@ class HubertShape:
 class _Conv(nn.Module):
     def __init__(self, shape: HubertShape, i: int):
         super().__init__()
-        inputs = shape.conv_dim[i - 1] if i else 1
-        self.conv = nn.Conv1d(inputs, shape.conv_dim[i], shape.conv_kernel[i], shape.conv_stride[i], bias=shape.conv_bias)
+        inputs, kernel, stride = shape.conv_dim[i - 1] if i else 1, shape.conv_kernel[i], shape.conv_stride[i]
+        self.conv = nn.Conv1d(inputs, shape.conv_dim[i], kernel, stride, bias=shape.conv_bias)
         self.group_norm = shape.feat_extract_norm == "group"
         if not self.group_norm:
             self.layer_norm = nn.LayerNorm(shape.conv_dim[i], eps=1e-5)

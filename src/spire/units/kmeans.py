@@ -1,6 +1,6 @@
-"""k-means in numpy: the same frames, K and seed give the same centroids, and a frame's label depends on that frame alone.
+"""k-means in numpy: the same frames, K and seed give the same centroids; a label depends on its own utterance alone.
 
-Labels are the first nearest centroid, found as the argmax of x . c - |c|^2 / 2: the |x|^2 of the distance cannot change it.
+Labels are the first nearest centroid, found as the argmax of x . c - |c|^2 / 2: the distance's |x|^2 cannot change it.
 A k-means is a safetensors file {"centroids": [K, D]} whose metadata says which features it belongs to.
 """
 
@@ -21,7 +21,7 @@ _ROWS = 2048  # frames scored at once: [2048, K] stays in cache
 
 @dataclass(frozen=True)
 class KMeans:
-    """centroids [K, D] and the string metadata of the file (encoder, encoder_digest, layer, normalization, seed, ...)."""
+    """centroids [K, D] and the file's string metadata (encoder, encoder_digest, layer, normalization, seed, ...)."""
 
     centroids: np.ndarray
     metadata: dict[str, str]
@@ -53,8 +53,8 @@ def nearest(features: np.ndarray, centroids: np.ndarray) -> np.ndarray:
 def fit(frames: np.ndarray, clusters: int, seed: int, iterations: int = 25, pca: int = 0) -> np.ndarray:
     """Lloyd's algorithm from a k-means++ start: [N, D] float32 to centroids [K, D] float32.
 
-    With `pca` > 0 distances are taken in that many principal components. The centroids are returned in the original space: there
-    a frame's part outside the components adds the same to every distance, so labels are those of the reduced space.
+    With `pca` > 0 distances are taken in that many principal components. The centroids are returned in the original
+    space: a frame's part outside the components adds the same to every distance there, so labels stay the same.
     UserError when there are fewer distinct frames than clusters.
     """
     frames = np.ascontiguousarray(frames, dtype=np.float32)
@@ -69,7 +69,8 @@ def fit(frames: np.ndarray, clusters: int, seed: int, iterations: int = 25, pca:
     if basis is not None:
         frames = np.ascontiguousarray(frames @ basis)
     rng = np.random.default_rng(seed)
-    centroids = _plus_plus(frames[rng.choice(len(frames), min(len(frames), 50 * clusters), replace=False)], clusters, rng)
+    candidates = rng.choice(len(frames), min(len(frames), 50 * clusters), replace=False)
+    centroids = _plus_plus(frames[candidates], clusters, rng)
     labels = None
     with Progress("k-means", total=iterations, unit="iterations") as progress:
         for _ in range(iterations):
@@ -92,20 +93,26 @@ def _principal_axes(frames: np.ndarray, count: int) -> np.ndarray:
 
 
 def _plus_plus(frames: np.ndarray, clusters: int, rng: np.random.Generator) -> np.ndarray:
-    """k-means++: each start is drawn with probability proportional to its squared distance from the starts so far."""
+    """Greedy k-means++: starts drawn in proportion to their squared distance from the starts so far, a few at a time,
+    of which the one that lowers the sum of distances most is kept."""
     starts = np.empty((clusters, frames.shape[1]), np.float32)
     starts[0] = frames[rng.integers(len(frames))]
+    norms = (frames * frames).sum(axis=1)
     distance = ((frames - starts[0]) ** 2).sum(axis=1)
+    trials = 2 + int(np.log(clusters))
     for k in range(1, clusters):
         cumulative = np.cumsum(distance, dtype=np.float64)
-        pick = np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right")
-        starts[k] = frames[min(pick, len(frames) - 1)]
-        np.minimum(distance, ((frames - starts[k]) ** 2).sum(axis=1), out=distance)
+        picks = np.searchsorted(cumulative, rng.random(trials) * cumulative[-1], side="right")
+        picks = np.minimum(picks, len(frames) - 1)
+        shorter = norms[picks, None] - 2 * (frames[picks] @ frames.T) + norms
+        np.minimum(np.maximum(shorter, 0, out=shorter), distance, out=shorter)
+        best = shorter.sum(axis=1, dtype=np.float64).argmin()
+        starts[k], distance = frames[picks[best]], shorter[best]
     return starts
 
 
 def _means(frames: np.ndarray, labels: np.ndarray, centroids: np.ndarray) -> np.ndarray:
-    """Mean frame of each cluster; an empty cluster moves to the frame farthest from its own centroid (each to another one)."""
+    """Mean frame of each cluster; empty clusters move to the frames farthest from their centroids, one frame each."""
     order = np.argsort(labels, kind="stable")
     counts = np.bincount(labels, minlength=len(centroids))
     filled = np.flatnonzero(counts)
@@ -121,14 +128,18 @@ def _means(frames: np.ndarray, labels: np.ndarray, centroids: np.ndarray) -> np.
 
 
 def save(path: str | Path, kmeans: KMeans) -> None:
-    """Write the safetensors file; whole or not at all, same centroids and metadata give the same bytes."""
-    from safetensors.numpy import save as to_bytes
+    """Write the safetensors file; whole or not at all, same centroids and metadata give the same bytes.
 
+    Written here and not by the safetensors library, whose order of metadata differs from run to run.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    data = to_bytes({"centroids": np.ascontiguousarray(kmeans.centroids)}, metadata=dict(sorted(kmeans.metadata.items())))
+    data = np.ascontiguousarray(kmeans.centroids, dtype="<f4").tobytes()
+    tensor = {"dtype": "F32", "shape": list(kmeans.centroids.shape), "data_offsets": [0, len(data)]}
+    header = json.dumps({"__metadata__": dict(sorted(kmeans.metadata.items())), "centroids": tensor}).encode()
+    header += b" " * (-len(header) % 8)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_bytes(data)
+    partial.write_bytes(len(header).to_bytes(8, "little") + header + data)
     os.replace(partial, path)
 
 
@@ -149,7 +160,8 @@ def load(path: str | Path) -> KMeans:
     except (SafetensorError, KeyError, ValueError) as e:
         raise UserError(f"{path}: not a k-means in safetensors form: {e}", hint=hint) from e
     if centroids.ndim != 2 or not len(centroids) or centroids.dtype not in (np.float32, np.float64):
-        raise UserError(f"{path}: centroids are {centroids.dtype} {list(centroids.shape)}, expected [K, D] floats", hint)
+        found = f"{centroids.dtype} {list(centroids.shape)}"
+        raise UserError(f"{path}: centroids are {found}, expected [K, D] floats", hint)
     if not np.isfinite(centroids).all():
         raise UserError(f"{path}: a centroid is not finite", hint)
     return KMeans(centroids, metadata)

@@ -1,12 +1,13 @@
 """Manifests to units files: one line an utterance, in manifest order, whatever can or cannot be read.
 
-NAME.units: deduplicated units as private-use characters; an utterance that is unreadable or shorter than a frame is an empty line
-and is listed in unreadable.json. NAME.frames.npz: the labels before deduplication (`ids` [all frames], `lengths` [utterances]).
-All files of a run appear together at its end, or none.
+NAME.units: deduplicated units as private-use characters; an utterance that is unreadable or shorter than a frame is an
+empty line and is listed in unreadable.json. NAME.frames.npz: the labels before deduplication (`ids` [all frames],
+`lengths` [utterances]). All files of a run appear together at its end, or none.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from spire.audio import RATE, load_utterance
+from spire.audio import load_utterance
 from spire.errors import UserError
 from spire.manifest import Utterance, read_manifest
 from spire.progress import Progress
@@ -25,12 +26,12 @@ from spire.units.text import deduplicate, to_pua
 
 
 def named_manifests(items: Iterable[str]) -> dict[str, Path]:
-    """`NAME=PATH` arguments as {name: path}; UserError for another form, a repeated name, or a name unfit for a file."""
+    """`NAME=PATH` arguments as {name: path}; UserError for another form, a repeated name, a name unfit for a file."""
     named: dict[str, Path] = {}
     for item in items:
         name, equals, path = item.partition("=")
         if not equals or not path or not name.replace("-", "").replace("_", "").isalnum():
-            raise UserError(f"--manifest {item!r} is not NAME=PATH", hint="for example --manifest dev=dev/manifest.jsonl")
+            raise UserError(f"--manifest {item!r} is not NAME=PATH", hint="for example dev=dev/manifest.jsonl")
         if name in named:
             raise UserError(f"--manifest: the name {name!r} is given twice", hint="each manifest needs its own name")
         named[name] = Path(path)
@@ -88,7 +89,7 @@ def label_manifests(encoder: Encoder, kmeans: KMeans, manifests: dict[str, Path]
         first = reader.problems[0]
         raise UserError(
             f"none of the {counts['utterances']} utterances could be labelled; the first: {first['reason']}",
-            hint=f"check the audio paths in {manifests[first['manifest']]} (they are relative to its folder, {RATE} Hz speech)",
+            hint=f"check the audio paths in {manifests[first['manifest']]}: they are relative to its folder",
         )
     files["unreadable.json"] = (json.dumps(reader.problems, indent=1, ensure_ascii=False) + "\n").encode()
     _write_together(out, files)
@@ -110,8 +111,6 @@ def read_frames(path: str | Path) -> list[np.ndarray]:
 
 
 def _frames_file(frames: list[np.ndarray]) -> bytes:
-    import io
-
     buffer = io.BytesIO()
     ids = np.concatenate([np.zeros(0, np.int32), *frames]).astype(np.int32)
     np.savez(buffer, ids=ids, lengths=np.array([len(f) for f in frames], np.int32))

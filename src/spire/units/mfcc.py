@@ -1,7 +1,7 @@
-"""Mel cepstra whose frames line up with HuBERT's: frame i covers samples 320 i .. 320 i + 400 at 16 kHz (50 frames a second).
+"""Mel cepstra whose frames line up with HuBERT's: frame i covers samples 320 i .. 320 i + 400 at 16 kHz (50 a second).
 
-An utterance of N >= 400 samples has floor((N - 80) / 320) frames, a shorter one none. Features are float32, depend on their own
-utterance only, and need numpy only (no torch, no scipy).
+An utterance of N >= 400 samples has floor((N - 80) / 320) frames, a shorter one none. Features are float32, depend on
+their own utterance only, and need numpy only (no torch, no scipy).
 """
 
 from __future__ import annotations
@@ -83,9 +83,9 @@ def delta(features: np.ndarray, width: int = 2) -> np.ndarray:
     if not len(features):
         return features
     padded = np.pad(features, ((width, width), (0, 0)), mode="edge")
-    t = len(features)
-    slope = sum(k * (padded[width + k : width + k + t] - padded[width - k : width - k + t]) for k in range(1, width + 1))
-    return (slope / (2.0 * sum(k * k for k in range(1, width + 1)))).astype(np.float32)
+    t, steps = len(features), range(1, width + 1)
+    slope = sum(k * (padded[width + k : width + k + t] - padded[width - k : width - k + t]) for k in steps)
+    return (slope / (2.0 * sum(k * k for k in steps))).astype(np.float32)
 
 
 def mfcc_features(wav: np.ndarray) -> np.ndarray:

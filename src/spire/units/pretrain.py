@@ -2,7 +2,7 @@
 
 The same audio, settings and seed give the same weights on the same machine with one thread. Training reads one endless
 stream of shuffled utterances, cut at frame boundaries: no padding, no masks of unequal rows, every step the same shape.
-Frames whose window crosses into the next utterance have no label and no loss.
+A last frame whose window would reach 5 ms or more beyond its utterance has no label and no loss.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ class Pretraining:
 
 @dataclass(frozen=True)
 class Stream:
-    """All training audio end to end: wav [320 T + 80] float16, labels [sets, T] int16 with -1 for frames without one."""
+    """All audio end to end: wav [320 T + 80] float16, labels [sets, T] int16 with -1 for frames without one."""
 
     wav: np.ndarray
     labels: np.ndarray
 
 
 def read_stream(manifest: Path, settings: Pretraining) -> Stream:
-    """Read, normalize, shuffle and label the utterances of a manifest; UserError when they cannot fill one batch row."""
+    """Read, normalize, shuffle and label the utterances of a manifest; UserError when they cannot fill one crop."""
     utterances = read_manifest(manifest)
     order = np.random.default_rng(settings.seed).permutation(len(utterances))
     wavs, features = [], []
@@ -68,7 +68,7 @@ def read_stream(manifest: Path, settings: Pretraining) -> Stream:
                 wavs.append(normalize_wav(wav)[: len(wav) // mfcc.HOP * mfcc.HOP].astype(np.float16))
                 features.append(mfcc.context_features(wav)[: len(wavs[-1]) // mfcc.HOP])
     if sum(map(len, wavs)) < (settings.frames + 1) * mfcc.HOP:
-        raise UserError(f"{manifest}: less audio than one training crop of {settings.frames} frames", hint="give more audio")
+        raise UserError(f"{manifest}: less audio than one crop of {settings.frames} frames", hint="give more audio")
     labels = [_label_set(features, clusters, settings) for clusters in settings.label_clusters]
     parts = []
     for i, wav in enumerate(wavs):

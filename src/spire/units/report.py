@@ -40,7 +40,7 @@ def _split(units: Path, name: str, manifest: Path, clusters: int) -> dict:
     _check_lines(units / f"{name}.units", manifest, len(utterances), deduplicated)
     flat = np.concatenate([np.zeros(0, np.int32), *frames])
     if len(flat) and flat.max() >= clusters:
-        raise UserError(f"{units}: label {flat.max()} of only {clusters} clusters", hint="give the k-means of these labels")
+        raise UserError(f"{units}: label {flat.max()} of {clusters} clusters", hint="give the k-means of these labels")
     seconds = sum(u.duration for u in utterances)
     kept = np.array([i for ids in deduplicated for i in ids], np.int64)
     bits = entropy_bits(np.bincount(kept, minlength=clusters))
@@ -73,7 +73,7 @@ def _check_lines(path: Path, manifest: Path, utterances: int, deduplicated: list
         raise UserError(f"{path}: {counts}", hint="label this manifest again with units_label.py")
     for number, (line, ids) in enumerate(zip(lines, deduplicated, strict=True), 1):
         if from_pua(line) != ids:
-            raise UserError(f"{path}:{number}: differs from the frames file", hint="label again: the files are of two runs")
+            raise UserError(f"{path}:{number}: differs from the frames file", hint="files of two runs: label again")
 
 
 def entropy_bits(counts: np.ndarray) -> float:

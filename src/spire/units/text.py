@@ -20,7 +20,7 @@ _EXTRA_ID = re.compile(r"<extra_id_(\d{1,5})>")
 def to_pua(ids: Iterable[int]) -> str:
     """Unit ids to private-use characters without separators; ValueError for an id outside 0..65533."""
     ids = [int(i) for i in ids]
-    if ids and not (0 <= min(ids) and max(ids) <= MAX_UNIT):
+    if ids and (min(ids) < 0 or max(ids) > MAX_UNIT):
         raise ValueError(f"unit ids must lie in 0..{MAX_UNIT}, found {min(ids)}..{max(ids)}")
     return "".join([chr(PUA_FIRST + i) for i in ids])
 
