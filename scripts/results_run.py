@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import sys
 from pathlib import Path
@@ -18,7 +17,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--report", required=True, help="JSON list of tasks from `ducttape ... report --json`, - for stdin"
     )
-    parser.add_argument("--date", help="ISO date; default today, UTC")
+    parser.add_argument("--date", help="ISO date; default the UTC day on which the last task ended")
     parser.add_argument("--out", required=True, type=Path, help="folder that gets run.json and run.md")
     arguments = parser.parse_args(argv)
     text = sys.stdin.read() if arguments.report == "-" else read_text(Path(arguments.report))
@@ -27,8 +26,7 @@ def main(argv: list[str] | None = None) -> int:
     except json.JSONDecodeError as e:
         where = "standard input" if arguments.report == "-" else arguments.report
         raise UserError(f"{where}:{e.lineno}:{e.colno}: not JSON: {e.msg}") from None
-    date = arguments.date or datetime.datetime.now(datetime.UTC).date().isoformat()
-    run = describe_run(tasks, date)
+    run = describe_run(tasks, arguments.date)
     write_json(arguments.out / "run.json", run)
     write_text(arguments.out / "run.md", run_markdown(run))
     return 0

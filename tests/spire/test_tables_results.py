@@ -229,6 +229,13 @@ def test_unmeasured_tasks_are_said():
     assert "1 of them not measured" in run_markdown(run)
 
 
+def test_the_engines_own_names_and_the_day_of_the_last_task():
+    task = {"task": "score", "realization": "Model.a", "cpu_seconds": 1.5, "wall_seconds": 2.0, "peak_memory_bytes": 10}
+    run = describe_run([task | {"end": 86400.0 * 3 + 5, "host": "a"}, task | {"end": 86400.0, "notes": []}])
+    assert (run["cpu_s"], run["wall_s"], run["peak_bytes"], run["cpu_unknown"]) == (3.0, 4.0, 10, 0)
+    assert run["date"] == "1970-01-04"
+
+
 @pytest.mark.parametrize(
     "tasks", [{}, [], [{}], [{"task": "x", "cpu_s": "1"}], [{"task": "x", "cpu_s": float("nan")}], [3]]
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import platform
 from collections.abc import Iterable, Mapping
@@ -27,11 +28,21 @@ PACKAGES = (
 )
 
 
-def describe_run(tasks: object, date: str) -> dict:
+# Names of a measure in the engine's report and in short form.
+_MEASURES = {
+    "cpu_s": ("cpu_s", "cpu_seconds"),
+    "wall_s": ("wall_s", "wall_seconds"),
+    "peak_bytes": ("peak_bytes", "peak_memory_bytes"),
+}
+
+
+def describe_run(tasks: object, date: str | None = None) -> dict:
     """A JSON object about the run.
 
-    tasks: list of {task, realization, cpu_s, wall_s, peak_bytes}, one entry a realized task; a measure that is not
-    known may be null. Totals are sums over known values: `cpu_s` is the study's, `cpu_unknown` counts tasks it misses.
+    tasks: list of {task, realization, cpu_seconds, wall_seconds, peak_memory_bytes, end, ...} (or short: cpu_s, wall_s,
+    peak_bytes), one entry a realized task; a measure that is not known may be null.
+    date: ISO; by default the UTC day on which the last task ended (`end`, seconds since 1970), else today.
+    Totals are sums over known values: `cpu_s` is the study's, `cpu_unknown` counts tasks it misses.
     The machine described is the one this runs on, so call it where the study ran.
     `UserError` for another form, and for an empty list.
     """
@@ -39,7 +50,7 @@ def describe_run(tasks: object, date: str) -> dict:
     if not entries:
         raise UserError("the report lists no tasks", "run the study first; then ducttape main.tape report --json")
     return {
-        "date": date,
+        "date": date or _last_day(tasks),
         "machine": machine(),
         "versions": versions(),
         "cpu_s": round(sum(entry["cpu_s"] or 0 for entry in entries), 3),
@@ -116,6 +127,12 @@ def _by_task(entries: Iterable[Mapping]) -> list[tuple[str, list[Mapping]]]:
     return sorted(groups.items(), key=lambda group: (-sum(entry["cpu_s"] or 0 for entry in group[1]), group[0]))
 
 
+def _last_day(tasks: list[dict]) -> str:
+    ends = [task["end"] for task in tasks if isinstance(task.get("end"), int | float)]
+    moment = datetime.datetime.fromtimestamp(max(ends), datetime.UTC) if ends else datetime.datetime.now(datetime.UTC)
+    return moment.date().isoformat()
+
+
 def _list(tasks: object) -> list:
     if not isinstance(tasks, list):
         raise UserError(
@@ -128,8 +145,8 @@ def _entry(number: int, task: object) -> dict:
     if not isinstance(task, dict) or not isinstance(task.get("task"), str):
         raise UserError(f"entry {number} of the report has no task name")
     entry: dict = {"task": task["task"], "realization": str(task.get("realization") or "")}
-    for key in ("cpu_s", "wall_s", "peak_bytes"):
-        value = task.get(key)
+    for key, names in _MEASURES.items():
+        value = next((task[name] for name in names if task.get(name) is not None), None)
         if value is not None and (not isinstance(value, int | float) or isinstance(value, bool) or not value >= 0):
             raise UserError(f"entry {number} of the report ({entry['task']}): {key} is {value!r}, not a number")
         entry[key] = value
