@@ -150,8 +150,8 @@ def _nothing(
     elif barred:
         point = barred[0]
         other, label = point.span, f"'{point.name}' is declared here"
-        hint = next((d.hint for d in ignored if d.other == point.span), None)
-        hint = f"no listed branch of '{point.name}' exists; " + (hint or "")
+        near = next((d.hint for d in ignored if d.other == point.span and d.hint), None)
+        hint = f"no listed branch of '{point.name}' exists" + (f"; {near}" if near else "")
     elif task.points:
         names = ", ".join(points.points[p].name for p in task.points)
         hint = f"branch points of '{task.task.name}': {names}; those that `via` does not list stay at their baseline"

@@ -136,7 +136,8 @@ class _Planner:
         )
         packages = tuple(p.name for p in task.packages)
         body, span = task.body.text, task.span
-        # Branch numbers follow declarations, so sorting the tuples is declaration order.
+        # Branch numbers follow declarations. A point that is not visible (-1) sorts as its baseline.
+        order = _as_baseline if packed.shape.conditions else None
         return [
             RealizedTask(
                 node.keys[choice],
@@ -148,7 +149,7 @@ class _Planner:
                 body,
                 span,
             )
-            for choice in sorted(node.keys)
+            for choice in sorted(node.keys, key=order)
         ]
 
     def _maker(self, packed: PackedTask, variable: Variable, make):
@@ -190,6 +191,10 @@ class _Planner:
         if not text:
             raise TapeError(Diagnostic(f"output '{variable.name}' has an empty name", variable.item.span))
         return Output(variable.name, text, variable.item.span)
+
+
+def _as_baseline(choice: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple([b if b > 0 else 0 for b in choice])
 
 
 class _Group:

@@ -205,12 +205,14 @@ class _Measure:
             shape = inner
             for fixed, branch in zip(value.fixed, combination, strict=True):
                 shape = self._shapes.fix(shape, fixed.point.id, branch, fixed.needed)
+            if shape is not None and not self._shapes.possible(shape):
+                shape = None
             if shape is None and is_glob:
                 continue
             value.combinations.append(combination)
             parts.append(shape)
         joined = self._shapes.join(parts) if parts else None
-        if joined is None:
+        if joined is None or not self._shapes.possible(joined):
             self._errors.append(
                 Diagnostic(f"impossible graft: nothing that {value.name} stands for has these branches", value.span)
             )

@@ -170,15 +170,15 @@ class Resolver:
 
     def _global(self, name: str, span: Span, mode: str, chosen: dict, stack: tuple) -> Packed:
         key = ("$" + name, mode)
-        if not chosen and key in self._shared:
-            if self._shared[key] is None:
-                raise Unresolved()
-            return self._shared[key]
         item = self.globals.get(name)
         if item is None or item.value is None:
             raise self._fail(f"unknown global '{name}'", span, did_you_mean(name, self.globals))
         if key in stack:
             raise self._fail(f"global '{name}' is defined by itself", span, other=item.span)
+        if not chosen and key in self._shared:
+            if self._shared[key] is None:
+                raise Unresolved()
+            return self._shared[key]
         if not chosen:
             self._shared[key] = None
         packed = self._resolve(item.value, name, mode, chosen, (*stack, key))

@@ -123,6 +123,13 @@ class Shapes:
                 parts.append(self.choose(condition.point, inner))
         return self.join(parts)
 
+    def possible(self, shape: Shape) -> bool:
+        """Whether there is any alternative at all: conditions can contradict one another."""
+        if not shape.conditions:
+            return True
+        everything = [range(n) for n in self._sizes]
+        return next(realizations(shape, (), everything), None) is not None
+
 
 def realizations(shape: Shape, order: Sequence[int], allowed: Sequence[Sequence[int]]) -> Iterator[tuple[int, ...]]:
     """Every alternative whose branches are all `allowed` (branch numbers per point number), each once.
