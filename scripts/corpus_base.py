@@ -1,6 +1,6 @@
 """Text corpus of the base model: parallel sentences in every direction, and monolingual text, shuffled.
 
-    python scripts/corpus_base.py --parallel parallel.jsonl --mono mono.jsonl --seed 1 --out base.jsonl
+python scripts/corpus_base.py --parallel parallel.jsonl --mono mono.jsonl --seed 1 --out base.jsonl
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Extend a base model by speech units: tokenizer, embedding matrices and configs, into a new model directory.
 
-    python scripts/vocabulary_extend.py --model base/ --units 5000 --seed 42 --out extended/
+python scripts/vocabulary_extend.py --model base/ --units 5000 --seed 42 --out extended/
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Train the base vocabulary (SentencePiece BPE, Llama conventions) on the text that the base model will see.
 
-    python scripts/vocabulary_train.py --parallel parallel.jsonl --mono mono.jsonl --size 600 --out base.model
+python scripts/vocabulary_train.py --parallel parallel.jsonl --mono mono.jsonl --size 600 --out base.model
 """
 
 from __future__ import annotations

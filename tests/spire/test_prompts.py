@@ -9,7 +9,7 @@ import pytest
 
 from spire.corpora.jobs import derangement, make_style, pick_shots, speech_jobs, text_jobs, write_jobs
 from spire.corpora.pairs import Pair
-from spire.corpora.prompts import BASE, CHAT, fill, load_templates, speech_template
+from spire.corpora.prompts import BASE, CHAT, LANGUAGES, fill, load_templates, speech_template
 from spire.errors import UserError
 from spire.manifest import Utterance
 
@@ -64,6 +64,15 @@ def test_the_published_strings():
 @pytest.mark.parametrize(("name", "built_in"), [("chat", CHAT), ("base", BASE)])
 def test_the_shipped_files_are_the_built_in_templates(name, built_in):
     assert load_templates(ROOT / "configs" / "prompts" / f"{name}.json", {}) == built_in
+
+
+@pytest.mark.parametrize(("name", "gap"), [("chat_published_test", "\n\n"), ("chat_2025_03", "\n ")])
+def test_old_prompt_strings_can_be_had(name, gap):
+    templates = load_templates(ROOT / "configs" / "prompts" / f"{name}.json", CHAT)
+    for target in LANGUAGES:
+        expected = fill(speech_template(CHAT, target), dsu_seq="UU").replace("\n", gap)
+        assert fill(speech_template(templates, target), dsu_seq="UU") == expected
+    assert templates["mt"] == CHAT["mt"]
 
 
 def test_training_lines_are_prompts_plus_answers():

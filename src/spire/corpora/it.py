@@ -94,9 +94,7 @@ def build(
 def conversation(turns: list[tuple[str, str]], block: str, identity: str) -> dict:
     """(prompt, answer) turns as a line of the published format, plus "block" and "id"."""
     said = [
-        {"from": who, "value": value}
-        for prompt, answer in turns
-        for who, value in (("human", prompt), ("gpt", answer))
+        {"from": who, "value": value} for prompt, answer in turns for who, value in (("human", prompt), ("gpt", answer))
     ]
     return {"conversations": said, "block": block, "id": identity}
 

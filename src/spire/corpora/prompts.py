@@ -6,6 +6,9 @@ Filling replaces the known fields in one pass and nothing else, so braces inside
 Chat templates (user turns of instruct models): `asr`, `en_XX` (direct speech translation into the language with code
 XX), `st_turn` (second turn after a transcription) and `mt`. Base-model formats: `asr_text` (a whole training line),
 `asr_prompt`, `st_prompt`, `parallel_text`, `mt_prompt`. A prompt plus one space plus its target is the training line.
+
+Two files rebuild what the published code once made: `chat_published_test.json` (its test prompts kept the line end of
+the units file, so two line breaks) and `chat_2025_03.json` (a space after the line break).
 """
 
 from __future__ import annotations

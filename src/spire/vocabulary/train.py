@@ -37,9 +37,7 @@ def corpus_lines(paths: Iterable[str | Path]) -> Iterator[str]:
                     yield text.strip()
 
 
-def train_model(
-    lines: Iterable[str], size: int, byte_fallback: bool = True, symbols: Iterable[str] = SYMBOLS
-) -> bytes:
+def train_model(lines: Iterable[str], size: int, byte_fallback: bool = True, symbols: Iterable[str] = SYMBOLS) -> bytes:
     """A serialized SentencePiece model with exactly `size` pieces.
 
     Without byte fallback a line break is a user-defined symbol instead of the piece `<0x0A>`, and unknown characters
