@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from spire.errors import run_main
-from spire.scoring.files import output_folder
+from spire.files import replaced_folder
 from spire.tables.plots import write_plots
 
 
@@ -16,7 +16,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--probes", required=True, type=Path, help="JSONL with step and wer, in percent")
     parser.add_argument("--out", required=True, type=Path, help="folder of plots; replaced when it exists")
     arguments = parser.parse_args(argv)
-    with output_folder(arguments.out) as folder:
+    with replaced_folder(arguments.out) as folder:
         write_plots(arguments.train_log, arguments.probes, folder)
     return 0
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from spire.errors import run_main
-from spire.scoring.files import output_folder
+from spire.files import replaced_folder
 from spire.tables.book import Book
 from spire.tables.mt import mt_table
 from spire.tables.published import read_published
@@ -21,7 +21,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     book, published = Book.read(arguments.scores), read_published(arguments.published)
     tables = [mt_table(book, published)]
-    with output_folder(arguments.out) as folder:
+    with replaced_folder(arguments.out) as folder:
         write_tables(folder, tables)
     return 0
 

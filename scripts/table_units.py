@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from spire.errors import run_main
-from spire.scoring.files import output_folder
+from spire.files import replaced_folder
 from spire.tables.render import write_tables
 from spire.tables.units import units_table
 
@@ -17,7 +17,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", required=True, type=Path, help="folder of tables; replaced when it exists")
     arguments = parser.parse_args(argv)
     table = units_table(arguments.reports)
-    with output_folder(arguments.out) as folder:
+    with replaced_folder(arguments.out) as folder:
         write_tables(folder, [table])
     return 0
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from spire.errors import UserError
+from spire.files import replaced_folder
 from spire.scoring.cells import parse_name, read_cells
-from spire.scoring.files import output_folder, read_lines, write_text
+from spire.scoring.files import read_lines, write_text
 from spire.scoring.score import score_folder
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -207,7 +208,7 @@ def test_lines_end_at_newlines_only(tmp_path, text, lines):
 
 def test_an_interrupted_folder_leaves_the_old_one(tmp_path):
     write_text(tmp_path / "out/a", "old")
-    with pytest.raises(KeyboardInterrupt), output_folder(tmp_path / "out") as folder:
+    with pytest.raises(KeyboardInterrupt), replaced_folder(tmp_path / "out") as folder:
         write_text(folder / "a", "new")
         raise KeyboardInterrupt
     assert (tmp_path / "out/a").read_text() == "old"

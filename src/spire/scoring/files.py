@@ -1,20 +1,15 @@
 """Reading text line by line without guessing, and writing so that a reader never meets half a file.
 
-Every output is made under a temporary name beside its target and renamed into place; an exception leaves the target as
-it was.
+Every output is made under a temporary name beside its target and renamed into place.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from spire.errors import UserError
+from spire.files import replaced_file
 
 
 def read_text(path: Path) -> str:
@@ -61,18 +56,8 @@ def read_jsonl(path: Path) -> list[dict]:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Make `path` hold exactly `content`, creating its folder; atomic."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The random name keeps two processes that write the same target out of each other's way.
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as f:
-            f.write(content)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with replaced_file(path) as partial:
+        partial.write_bytes(content)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -83,35 +68,3 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: object) -> None:
     """Make `path` hold `value` as indented JSON with a last newline; atomic. NaN and infinities raise `ValueError`."""
     write_text(path, json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
-
-
-@contextmanager
-def output_folder(path: Path) -> Iterator[Path]:
-    """Give an empty folder to fill; on success it becomes `path`, on an exception it vanishes and `path` stays as it
-    was.
-
-    An existing `path` is replaced as a whole, so that no file of an earlier run survives among the new ones.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-    try:
-        os.chmod(temporary, 0o777 & ~_umask())
-        yield temporary
-        if path.exists():
-            old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
-            os.replace(path, old / path.name)
-            os.replace(temporary, path)
-            shutil.rmtree(old)
-        else:
-            os.replace(temporary, path)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-
-
-def _umask() -> int:
-    # There is no way to read the mask without setting it; steps are single-threaded here.
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

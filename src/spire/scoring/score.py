@@ -7,12 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from spire.errors import UserError
+from spire.files import replaced_folder
 from spire.scoring.bleu import bleu
 from spire.scoring.bootstrap import RESAMPLES
 from spire.scoring.cells import CellName, ScoreCell, parse_name, write_cell
 from spire.scoring.chrf import chrf
 from spire.scoring.decoding import decoding_fields
-from spire.scoring.files import output_folder, read_lines, write_json
+from spire.scoring.files import read_lines, write_json
 from spire.scoring.measurement import Measurement
 from spire.scoring.references import TEXT_SET, TestSet, read_test_sets
 from spire.scoring.wer import word_error_rate
@@ -55,7 +56,7 @@ def score_folder(
             if measurement.per_sentence and test_set.speakers:
                 by_speaker[name.stem] = _by_speaker(measurement, test_set)
 
-    with output_folder(out) as folder:
+    with replaced_folder(out) as folder:
         for cell in cells:
             write_cell(folder, cell)
         write_json(folder / BY_SPEAKER, {"model": model, "cells": by_speaker})

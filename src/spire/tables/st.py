@@ -58,6 +58,7 @@ def st_table(book: Book, published: Published) -> Table:
     table.notes = [
         "Self-cascade translates the model's own transcript, gold transcript the reference transcript.",
         notes.SYNTHETIC,
+        "The translations of human prompts were recorded for the same purpose, not made to be scored: some are free.",
         notes.COMET,
         notes.INTERVAL,
         *notes.signatures(book.select(table="st")),
