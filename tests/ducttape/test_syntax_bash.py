@@ -14,6 +14,7 @@ MULTI_LINE = [
     "echo hi",
     "case $x in a) echo ;; esac",
     "case $x in\n a|b) echo ;;\n (c) echo ;;\n *) echo }\n;;\n esac",
+    "case $x in\n {) echo ${a:$b} ;;\n }|y) echo ;;\nesac",
     "cat <<XX\n}\n{\nXX",
     "cat <<'EOF'\n}\n$x `\nEOF",
     'cat <<"E F"\n}\nE F',

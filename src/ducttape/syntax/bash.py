@@ -127,16 +127,14 @@ def _end(cursor: Cursor, start: int, scanned: Scan, nested: bool) -> tuple[int |
     if proposed is not None and proposed < limit:
         block = BLOCK_LINE.search(text, proposed)
         limit = block.start() if block else len(text)
-    budget = _MAX_CHARACTERS
-    for count, found in enumerate(_BRACE.finditer(text, start, limit)):
+    tried, budget = 0, _MAX_CHARACTERS
+    for found in _BRACE.finditer(text, start, limit):
         at = found.start()
-        budget -= at - start
-        if count >= _MAX_CANDIDATES or budget < 0:
+        if at == proposed or (at > start and text[at - 1] not in " \t\r\n;&") or not _plausible(cursor, at, nested):
+            continue
+        tried, budget = tried + 1, budget - (at - start)
+        if tried > _MAX_CANDIDATES or budget < 0:
             break
-        if at == proposed or (at > start and text[at - 1] not in " \t\r\n;&"):
-            continue
-        if not _plausible(cursor, at, nested):
-            continue
         candidate = _Reading(text[start:at])
         if candidate.valid:
             return at, candidate

@@ -141,7 +141,9 @@ class _Scanner:
 
     def _code(self, token: str, at: int) -> Scan | None:
         text = self.text
-        if token == "{":
+        if token in "{}" and self.cases[-1] and text[at + 1 : at + 2] in (")", "|"):
+            pass  # A brace as the pattern of a case.
+        elif token == "{":
             self._push("{", at)
         elif token == "}":
             if self.stack and self.stack[-1][0] == "{":
