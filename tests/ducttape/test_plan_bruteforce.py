@@ -31,9 +31,29 @@ class Impossible(Exception):
 # --- random workflows: values are tuples --------------------------------------------------------------------------
 
 
-def grafts():
-    one = st.sampled_from([(p, b) for p, names in POINTS.items() for b in [*names, "*"]])
-    return st.lists(one, min_size=1, max_size=2, unique_by=lambda g: g[0])
+def grafts(source, globals_, tasks):
+    """Mostly of points that the source may have, sometimes of any."""
+    seen = sorted(seen_points(source, globals_, tasks)) or list(POINTS)
+    pairs = [(p, b) for p in seen for b in [*POINTS[p], "*"]]
+    rare = [(p, b) for p, names in POINTS.items() for b in names]
+    one = st.one_of(st.sampled_from(pairs), st.sampled_from(pairs), st.sampled_from([*pairs, *rare]))
+    return st.lists(one, min_size=1, max_size=2, unique_by=lambda g: g[0]).map(tuple)
+
+
+def seen_points(value, globals_, tasks) -> set[str]:
+    """The points that some alternative of a value may have."""
+    kind = value[0]
+    if kind == "point":
+        return {value[1]}.union(*(seen_points(v, globals_, tasks) for v in value[2]))
+    if kind == "graft":
+        return seen_points(value[1], globals_, tasks) - {p for p, _ in value[2]}
+    if kind == "global":
+        return seen_points(globals_[value[1]], globals_, tasks)
+    if kind in ("out", "par"):
+        inputs, params = tasks[value[1]]
+        read = (*inputs, *params) if kind == "out" else params[:1]
+        return set().union(*(seen_points(v, globals_, tasks) for v in read))
+    return set()
 
 
 def values(leaf, depth=2):
@@ -55,14 +75,14 @@ def workflows(draw):
         grafted = []
         for source in [("out", f"t{j}") for j in range(k)] + [("global", g) for g in globals_]:
             leaf.append(st.just(source))
-            grafted.append(st.tuples(st.just("graft"), st.just(source), grafts().map(tuple)))
+            grafted.append(st.tuples(st.just("graft"), st.just(source), grafts(source, globals_, tasks)))
         plain, grafted = values(st.one_of(*leaf)), st.one_of(*grafted) if grafted else st.nothing()
         inputs = draw(st.lists(st.one_of(plain, plain, plain, grafted), max_size=2))
         if k and draw(st.integers(0, 5)) == 0:
             inputs.append(draw(values(grafted, 1)))
         leaf = [st.just(("text", "v"))]
         for source in [("par", f"t{j}") for j in range(k) if tasks[f"t{j}"][1]] + [("global", g) for g in globals_]:
-            leaf += [st.just(source), st.tuples(st.just("graft"), st.just(source), grafts().map(tuple))]
+            leaf += [st.just(source), st.tuples(st.just("graft"), st.just(source), grafts(source, globals_, tasks))]
         params = draw(st.lists(values(st.one_of(*leaf), 1), min_size=int(k == 0), max_size=1))
         tasks[f"t{k}"] = (inputs, params)
     plans = []

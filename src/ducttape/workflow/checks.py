@@ -153,8 +153,8 @@ def _switches(task: Task, context: Context) -> Iterator[Diagnostic]:
 
 
 def _call(call: Call, function: TaskLike) -> Iterator[Diagnostic]:
+    given = {i.name for kind in ("input", "output", "param") for i in call.items(kind)}
     for kind in ("input", "output", "param"):
-        given = {i.name for i in call.items(kind)}
         for formal in function.items(kind):
             if formal.name not in given:
                 yield Diagnostic(

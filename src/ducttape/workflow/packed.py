@@ -130,6 +130,9 @@ class Resolver:
             return self._resolve(item.value, item.name, mode, {}, ())
         except Unresolved:
             return None
+        except RecursionError:
+            self.errors.append(Diagnostic(f"'{item.name}' stands for too many names in a row", item.span))
+            return None
 
     def _fail(
         self, message: str, span: Span, hint: str | None = None, other: Span | None = None, label="declared here"
@@ -175,16 +178,18 @@ class Resolver:
             raise self._fail(f"unknown global '{name}'", span, did_you_mean(name, self.globals))
         if key in stack:
             raise self._fail(f"global '{name}' is defined by itself", span, other=item.span)
-        if not chosen and key in self._shared:
-            if self._shared[key] is None:
-                raise Unresolved()
-            return self._shared[key]
-        if not chosen:
+        return self._once(key, item, mode, chosen, stack)
+
+    def _once(self, key: tuple[str, str], item: Assignment, mode: str, chosen: dict, stack: tuple) -> Packed:
+        """The value of a global or param; shared by all its mentions that stand in no branch."""
+        if chosen:
+            return self._resolve(item.value, item.name, mode, chosen, (*stack, key))
+        if key not in self._shared:
             self._shared[key] = None
-        packed = self._resolve(item.value, name, mode, chosen, (*stack, key))
-        if not chosen:
-            self._shared[key] = packed
-        return packed
+            self._shared[key] = self._resolve(item.value, item.name, mode, chosen, (*stack, key))
+        if self._shared[key] is None:
+            raise Unresolved()
+        return self._shared[key]
 
     def _of_task(self, name: str, task_name: str, span: Span, mode: str, chosen: dict, stack: tuple) -> Packed:
         source = self.tasks.get(task_name)
@@ -203,7 +208,7 @@ class Resolver:
         key = (f"${name}@{task_name}", mode)
         if key in stack:
             raise self._fail(f"param '{name}' of task '{task_name}' is defined by itself", span, other=item.span)
-        return self._resolve(item.value, name, mode, chosen, (*stack, key))
+        return self._once(key, item, mode, chosen, stack)
 
     def _missing(self, kind: str, name: str, source: Task, span: Span, candidates: list[str], crossing: bool):
         other_kind = "param" if kind == "output" else "output"
