@@ -1,6 +1,7 @@
 """Layout and comments of a body do not count; everything that bash could act on does."""
 
 import pytest
+
 from ducttape.store.commands import normalize
 
 SAME = [

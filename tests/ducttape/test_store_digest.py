@@ -5,6 +5,7 @@ import shutil
 import time
 
 from blake3 import blake3
+
 from ducttape.store.digest import DigestCache
 
 

@@ -5,11 +5,12 @@ import os
 import shutil
 
 import pytest
+from hand_plans import BASELINE, names, plan, read, run, states, store, task
+
 from ducttape.store import attic
 from ducttape.store.layout import Layout, component
 from ducttape.store.record import Identity
 from ducttape.store.versions import list_versions, new_version
-from hand_plans import BASELINE, names, plan, read, run, states, store, task
 
 
 def chain(first="echo a > $out", params=None, second="cat $in > $out"):

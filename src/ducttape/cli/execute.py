@@ -9,15 +9,17 @@ are run.
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 from ducttape.cli import workplan
 from ducttape.cli.session import Session
 from ducttape.cli.terminal import Paint, confirm, say
 from ducttape.plan.tasks import TaskKey
 from ducttape.run.progress import Lines, Live, Silent, duration, tail
-from ducttape.run.scheduler import Outcome, Scheduler
+from ducttape.run.scheduler import Outcome, Scheduler, check
 from ducttape.store.layout import STDERR, STDOUT
 from ducttape.store.state import State, Status
 from ducttape.store.versions import new_version
@@ -40,7 +42,7 @@ def run(options) -> int:
             print("[]")
         say(f"nothing to do: {len(states)} task{'s' if len(states) != 1 else ''} complete")
         return 0
-    _check_files(session, todo)
+    _check(session, todo)
     builds = _builds(session, todo)
     if options.json and options.dry_run:
         rows = [{"task": k.task, "realization": k.realization, "status": s.status.value, "reasons": s.reasons}
@@ -70,7 +72,7 @@ def make(session: Session, reporter=None) -> Outcome:
     if not todo:
         _adopt(session, states, quiet)
         return Outcome(reused=list(states))
-    _check_files(session, todo)
+    _check(session, todo)
     return _execute(session, states, todo, _builds(session, todo), reporter or Silent(), quiet)
 
 
@@ -144,9 +146,16 @@ def _summary(outcome, paint: Paint) -> int:
         say("interrupted")
         say("hint: the same command carries on; what was complete stays complete")
         return 130
-    if any("no space left" in failure.reason for failure in outcome.failed):
+    if outcome.failed and _is_full(outcome.failed[-1].directory):
         say("hint: free some space and type the same command again; what was complete stays complete")
     return 0 if outcome.ok else 1
+
+
+def _is_full(directory: Path) -> bool:
+    """Whether the disk of a failed task has less than 1 MB left, which explains most failures of any program."""
+    while not directory.is_dir():
+        directory = directory.parent
+    return shutil.disk_usage(directory).free < 1_000_000
 
 
 def _keep(session: Session, states: Mapping[TaskKey, State], dry: bool, paint: Paint, tell) -> Mapping[TaskKey, State]:
@@ -172,7 +181,8 @@ def _adopt(session: Session, states: Mapping[TaskKey, State], tell) -> None:
         tell(f"adopted {len(adopted)} results without a record; from now on their changes are noticed")
 
 
-def _check_files(session: Session, todo: list[TaskKey]) -> None:
+def _check(session: Session, todo: list[TaskKey]) -> None:
+    """Raise `TapeError` for everything that would stop a task before it starts."""
     problems: dict[str, Diagnostic] = {}
     for task, name, source in session.store.missing_files(todo):
         text = str(source.path)
@@ -183,6 +193,8 @@ def _check_files(session: Session, todo: list[TaskKey]) -> None:
         )
     if problems:
         raise TapeError(problems.values())
+    for key in todo:
+        check(session.plan.tasks[key], session.options.jobs)
 
 
 def _expected(states: Mapping[TaskKey, State], tasks) -> dict[TaskKey, float]:

@@ -151,6 +151,9 @@ def _os_hint(error: OSError) -> str | None:
 
 def console() -> None:
     """The entry point of the installed command."""
+    for stream in (sys.stdout, sys.stderr):
+        # A value may hold bytes that are not UTF-8; they leave as they came.
+        stream.reconfigure(errors="surrogateescape")
     sys.exit(main())
 
 

@@ -69,6 +69,9 @@ class Session:
         workflow = load(Path(self.options.tape), [Path(c) for c in self.options.config_file], defines)
         for warning in workflow.warnings:
             self._warn(warning)
+        if workflow.directives.versioned_tasks:
+            message = "ducttape_versioned_tasks has no effect here: earlier results are kept in the attic"
+            self._warn(Diagnostic(message, workflow.globals["ducttape_versioned_tasks"].span, severity="warning"))
         return workflow
 
     @cached_property

@@ -27,17 +27,22 @@ def lines(session, states: Mapping[TaskKey, State], builds: list, paint: Paint) 
     """The whole work plan. `builds` are the packages to build first."""
     todo = [session.plan.tasks[key] for key, state in states.items() if not state.done]
     out = []
+    owners = {task.key: read_owner(session.layout.lock(task.key)) for task in todo}
+    locked = {key: owner for key, owner in owners.items() if owner is not None and not owner.is_gone()}
     for task in todo:
         directory = session.layout.directory(task.key)
-        if states[task.key].status in (Status.STALE, Status.INCOMPLETE) and directory.is_dir():
+        if (
+            task.key not in locked
+            and states[task.key].status in (Status.STALE, Status.INCOMPLETE)
+            and directory.is_dir()
+        ):
             label = "MOVE TO ATTIC:" if is_worth_keeping(directory) else "DELETE:"
             out.append(_line(session, task, label, "", paint))
     for package in builds:
         out.append(f"{paint('BUILD:', 'BUILD:')} {package.definition.name} {package.version[:12]}")
     for task in todo:
-        owner = read_owner(session.layout.lock(task.key))
-        if owner is not None and not owner.is_gone():
-            out.append(_line(session, task, "WAIT FOR LOCK:", f"held by {owner}", paint))
+        if task.key in locked:
+            out.append(_line(session, task, "WAIT FOR LOCK:", f"held by {locked[task.key]}", paint))
     if len(todo) + len(out) <= MANY:
         out += [_line(session, task, "RUN:", why(states[task.key]), paint) for task in todo]
         return out

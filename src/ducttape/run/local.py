@@ -119,6 +119,8 @@ class Body:
         except BaseException:
             self.kill()
             self._process.wait()
+            with contextlib.suppress(OSError):
+                supervisor.release(self.pid)
             raise
 
     def fileno(self) -> int:

@@ -32,6 +32,8 @@ from ducttape.syntax.diagnostics import Diagnostic, TapeError
 
 _LOCK_POLL = 0.5
 _GRACE = 5.0
+# Linux takes no environment string of 128 KiB or more.
+_LONGEST_VALUE = 127 * 1024
 
 
 @dataclass(slots=True)
@@ -77,6 +79,24 @@ def weight(task: RealizedTask, jobs: int) -> int:
                 raise TapeError(Diagnostic(problem, param.span))
             return min(int(param.value), jobs)
     return 1
+
+
+def check(task: RealizedTask, jobs: int) -> None:
+    """Raise `TapeError` for a task that could never start: a bad `.cpus`, an unknown submitter, an impossible value."""
+    weight(task, jobs)
+    for param in task.params:
+        if param.dot and param.name == "submitter" and param.value != "shell":
+            problem = f"task {task.key.task}: submitter '{param.value}' is not known to this engine"
+            raise TapeError(
+                Diagnostic(problem, param.span, hint="use submitter 'shell', which runs tasks on this machine")
+            )
+        try:
+            bad = b"\0" in os.fsencode(param.value)
+        except UnicodeEncodeError:
+            bad = True
+        if bad:
+            problem = f"task {task.key.task}: param {param.name} has a character that no environment variable can hold"
+            raise TapeError(Diagnostic(problem, param.span))
 
 
 class Scheduler:
@@ -225,9 +245,11 @@ class Scheduler:
             "CONFIGURATION": self._configuration,
             "TASK": task.key.task,
             "REALIZATION": task.key.realization,
-            "TASK_VARIABLES": "".join(f"{k}={v}\n" for k, v in values.items()),
             "THREAD_ID": str(taken[0]),
         }
+        together = "".join(f"{k}={v}\n" for k, v in values.items())
+        if len(os.fsencode(together)) < _LONGEST_VALUE:
+            special["TASK_VARIABLES"] = together
         body = local.Body(directory, task.body, local.environment(values, special), self._supervisor)
         running = self._running[task.key] = _Running(task, body, identity, taken)
         self._free.difference_update(taken)

@@ -145,7 +145,7 @@ class DigestCache:
 
     def flush(self) -> None:
         """Append what was learned to the file. A full or read-only disk loses the memory, not the run."""
-        if not self._new or self._file is None:
+        if not self._new or self._file is None or not os.path.isdir(self._base):
             return
         data = "".join(line + "\n" for line in self._new).encode()
         self._new.clear()

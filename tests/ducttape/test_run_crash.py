@@ -1,0 +1,225 @@
+"""Whatever ends a run at whatever instant, the same command finishes it and the result is the undisturbed one."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from tapes_by_hand import Place, command, environment
+
+TAPE = """
+task a > out :: x=(X: 1 2 3) {
+  for i in 1 2 3 4; do echo $x $i >> $out; sleep 0.02; done
+}
+task b < in=$out@a > dir :: y=(Y: p q) {
+  mkdir $dir
+  for i in 1 2 3; do cp $in $dir/$i; echo $y >> $dir/$i; sleep 0.01; done
+}
+task c < in=$dir@b > sum {
+  cat $in/* > $sum
+  sleep 0.03
+}
+plan {
+  reach c via (X: *) * (Y: *)
+}
+"""
+
+
+def marks(place: Place):
+    for path in (place.folder / "out").rglob("ducttape_start.json"):
+        try:
+            yield json.loads(path.read_text())
+        except ValueError:
+            continue
+
+
+def alive(mark) -> bool:
+    try:
+        stat = Path(f"/proc/{mark['pid']}/stat").read_text()
+    except OSError:
+        return False
+    fields = stat[stat.rindex(")") + 2 :].split()
+    return fields[0] not in "ZX" and fields[19] == mark["pid_start"]
+
+
+def wait_until(condition, seconds=10.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    place = Place(tmp_path_factory.mktemp("undisturbed"))
+    place.tape(TAPE)
+    assert place.run("-y", "-j3").returncode == 0
+    return place.outputs()
+
+
+def crash(place: Place, chance: random.Random, kill_task: bool) -> None:
+    controller = place.start("-y", "-j3")
+    time.sleep(0.1 + chance.random() * 0.5)
+    if kill_task:
+        for mark in marks(place):
+            if alive(mark):
+                os.kill(mark["pid"], signal.SIGKILL)
+                break
+        time.sleep(chance.random() * 0.05)
+    controller.kill()
+    controller.communicate()
+    wait_until(lambda: not any(alive(m) for m in marks(place)))
+
+
+def test_kill_9_at_random_instants(tmp_path, undisturbed):
+    chance, place = random.Random(1), Place(tmp_path)
+    place.tape(TAPE)
+    for i in range(3):
+        crash(place, chance, kill_task=bool(i % 2))
+    done = place.run("-y", "-j3")
+    assert done.returncode == 0, done.stderr
+    assert place.outputs() == undisturbed
+    assert "nothing to do" in place.run("-y").stderr
+    assert not list((tmp_path / "out").rglob("*.LOCK"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(100, 130))
+def test_kill_9_many_times(tmp_path, undisturbed, seed):
+    chance, place = random.Random(seed), Place(tmp_path)
+    place.tape(TAPE)
+    for _ in range(5):
+        crash(place, chance, kill_task=chance.random() < 0.5)
+    assert place.run("-y", "-j3").returncode == 0
+    assert place.outputs() == undisturbed
+
+
+def test_the_next_run_ends_what_a_killed_run_and_supervisor_left(tmp_path):
+    place = Place(tmp_path)
+    place.tape("task a > out {\n  echo 1 >> $out\n  sleep 100\n}\n")
+    controller = place.start("-y")
+    wait_until(lambda: (tmp_path / "out/a/Baseline.baseline/out").exists())
+    children = Path(f"/proc/{controller.pid}/task/{controller.pid}/children").read_text().split()
+    (mark,) = marks(place)
+    for pid in (controller.pid, *(int(c) for c in children if int(c) != mark["pid"])):
+        os.kill(pid, signal.SIGKILL)
+    controller.communicate()
+    assert alive(mark)
+    place.tape("task a > out {\n  echo 1 >> $out\n}\n")
+    assert place.run("-y").returncode == 0
+    assert not alive(mark) and place.read("a/Baseline.baseline/out") == "1\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_the_tasks_and_says_so(tmp_path, number):
+    place = Place(tmp_path)
+    place.tape("task a > out {\n  echo 1 > $out\n  (sleep 100)\n  echo late > $out\n}\n")
+    controller = place.start("-y")
+    wait_until(lambda: (tmp_path / "out/a/Baseline.baseline/out").exists())
+    controller.send_signal(number)
+    _, said = controller.communicate(timeout=10)
+    assert controller.returncode == 130 and "the same command carries on" in said
+    assert not any(alive(m) for m in marks(place)) and not list(tmp_path.rglob("*.LOCK"))
+    again = place.run("--dry-run").stderr
+    assert "DELETE: " in again and "interrupted before it finished" in again
+
+
+def test_a_task_that_ignores_the_interrupt_is_ended_by_a_second_one(tmp_path):
+    place = Place(tmp_path)
+    place.tape("task a > out {\n  trap '' TERM INT\n  echo 1 > $out\n  while true; do sleep 0.1; done\n}\n")
+    controller = place.start("-y")
+    wait_until(lambda: (tmp_path / "out/a/Baseline.baseline/out").exists())
+    controller.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    assert controller.poll() is None
+    controller.send_signal(signal.SIGINT)
+    controller.communicate(timeout=4)
+    assert controller.returncode == 130 and not any(alive(m) for m in marks(place))
+
+
+def test_two_controllers_share_the_work_and_do_nothing_twice(tmp_path):
+    place = Place(tmp_path)
+    log = tmp_path / "log"
+    place.tape(
+        f"task a > out :: n=(N: 1..4) log={log} {{\n  echo a$n >> $log\n  sleep 0.1\n  echo $n > $out\n}}\n"
+        f"task b < in=$out@a > out :: log={log} {{\n  echo b $REALIZATION >> $log\n  cat $in > $out\n}}\n"
+        "plan {\n  reach b via (N: *)\n}\n"
+    )
+    both = [place.start("-y", "-j2") for _ in range(2)]
+    said = [p.communicate(timeout=60)[1] for p in both]
+    assert [p.returncode for p in both] == [0, 0], said
+    lines = log.read_text().splitlines()
+    assert len(lines) == 8 and len(set(lines)) == 8
+    assert "nothing to do" in place.run("-y").stderr
+
+
+def test_a_second_controller_waits_for_a_lock_and_takes_the_result(tmp_path):
+    place = Place(tmp_path)
+    go = tmp_path / "go"
+    place.tape(f"task a > out :: go={go} {{\n  echo 1 > $out\n  while [ ! -e $go ]; do sleep 0.02; done\n}}\n")
+    first = place.start("-y")
+    wait_until(lambda: (tmp_path / "out/a/Baseline.baseline/out").exists())
+    second = place.start("-y")
+    line = second.stderr.readline()
+    assert line.startswith("WAIT FOR LOCK: out/a/Baseline.baseline")
+    go.touch()
+    first.communicate()
+    _, said = second.communicate()
+    assert first.returncode == second.returncode == 0
+    assert "already complete" in said and "DELETE" not in said
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    folder = tmp_path / "small"
+    folder.mkdir()
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small tmpfs needs root")
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m,nr_inodes=200", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True).returncode != 0:
+        pytest.skip("mounting a small tmpfs is not allowed here")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def on(disk: Path, place: Place, *arguments) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        command("x.tape", "-O", disk / "out", "-y", *arguments),
+        cwd=place.folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=environment(),
+    )
+
+
+def test_a_full_disk_stops_clearly_and_the_same_command_carries_on(tmp_path, small_disk):
+    place = Place(tmp_path)
+    place.tape(
+        "task small > out {\n  echo 1 > $out\n}\n"
+        "task big < in=$out@small > out {\n  cat $in > $out\n  head -c 2000000 /dev/zero >> $out\n}\n"
+        "task last < in=$out@big > out {\n  wc -c < $in > $out\n}\n"
+    )
+    full = on(small_disk, place)
+    assert full.returncode == 1 and "Traceback" not in full.stderr
+    assert "no space left" in full.stderr.lower() and "hint: free some space" in full.stderr
+    subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], check=True)
+    done = on(small_disk, place)
+    assert done.returncode == 0, done.stderr
+    assert "2 made" in done.stderr
+    assert (small_disk / "out/last/Baseline.baseline/out").read_text() == "2000002\n"
+
+
+def test_a_disk_full_of_other_things_stops_before_any_task(tmp_path, small_disk):
+    place = Place(tmp_path)
+    place.tape("task a > out {\n  echo 1 > $out\n}\n")
+    (small_disk / "filler").write_bytes(b"x" * 1024 * 1024)
+    full = on(small_disk, place)
+    assert full.returncode == 1 and "Traceback" not in full.stderr and "hint: free some space" in full.stderr
+    (small_disk / "filler").unlink()
+    assert on(small_disk, place).returncode == 0
