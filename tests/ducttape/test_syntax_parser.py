@@ -32,6 +32,11 @@ def test_recovery_stays_out_of_the_rest_of_the_broken_block():
     assert places("task a < in {\n  echo 'task x'\n  reach\n}\ntask b {\n}\n") == ["1:10"]
 
 
+def test_recovery_does_not_stumble_over_prose_in_a_heredoc():
+    text = "task a {\n  cat <<X\nof the many\nbranch of\naction here\nX\n\ntask b {\n}\nplan p{\n}\n"
+    assert places(text) == ["1:8", "10:7"]
+
+
 def test_the_number_of_errors_is_bounded():
     assert len(places("task a {{\n" * 500)) <= 20
 

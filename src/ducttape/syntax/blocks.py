@@ -63,6 +63,11 @@ def keyword(cursor: Cursor, allowed: tuple[str, ...], where: str) -> str:
     if word in KEYWORDS:
         hint = "is the '}' before it missing?" if where.startswith("inside") else f"known blocks: {', '.join(allowed)}"
         raise cursor.error(f"'{word}' cannot stand {where}", start, start + len(word), hint=hint)
+    if word.startswith("}"):
+        hint = "the block before it has ended already: an unquoted '}' at the end of a line may have ended it"
+        raise cursor.error("unexpected '}'", start, start + 1, hint=hint)
+    if "=" in word:
+        hint = "variables are set inside a block: global { ... }"
     raise cursor.error(f"unknown block '{word}'", start, start + len(word), hint=hint)
 
 

@@ -16,7 +16,9 @@ from ducttape.syntax.scanner import Cursor
 from ducttape.syntax.source import Source
 from ducttape.syntax.tree import Block, File
 
-_NEXT_BLOCK = re.compile(rf"^(?:{'|'.join(KEYWORDS)})[ \t{{]", re.MULTILINE)
+# Not the words that a skipped body may well have at the start of a line ("of the ..."): they start no usable block.
+_RESUME = [word for word in KEYWORDS if word not in ("of", "action", "branch", "baseline", "group", "branchpoint")]
+_NEXT_BLOCK = re.compile(rf"^(?:{'|'.join(_RESUME)})[ \t{{]", re.MULTILINE)
 _MAX_ERRORS = 20
 
 
