@@ -43,19 +43,13 @@ def new_directory(out: str | Path) -> Iterator[Path]:
 
 def new_model(shape: LlamaShape, seed: int) -> Llama:
     """A model with random weights that depend on shape and seed only."""
-    import torch
-
-    with torch.device("meta"):
-        model = Llama(shape)
-    model.to_empty(device="cpu")
-    _tie(model)
+    model = Llama(shape)
     model.initialize(seed)
     return model
 
 
 def load_model(folder: str | Path) -> Llama:
     """The model of a Hugging Face Llama directory, float32 on the CPU. Raises UserError when files are missing or do not fit."""
-    import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -67,8 +61,7 @@ def load_model(folder: str | Path) -> Llama:
     except json.JSONDecodeError as e:
         raise UserError(f"{folder / 'config.json'}: not JSON: {e}") from None
     shape = LlamaShape.from_config(config, str(folder / "config.json"))
-    with torch.device("meta"):
-        model = Llama(shape)
+    model = Llama(shape)
     tensors = {}
     for file in _weight_files(folder):
         try:
@@ -85,15 +78,10 @@ def load_model(folder: str | Path) -> Llama:
         if tensors[name].shape != size:
             raise UserError(f"{folder}: {name} is {tuple(tensors[name].shape)}, config.json says {tuple(size)}")
     model.load_state_dict({n: t.float() for n, t in tensors.items()}, strict=False, assign=True)
-    _tie(model)
+    if shape.tie_word_embeddings:
+        model.lm_head.weight = model.model.embed_tokens.weight
     model.requires_grad_(True)
     return model
-
-
-def _tie(model: Llama) -> None:
-    # Materializing from the meta device leaves two matrices where there was one.
-    if model.shape.tie_word_embeddings:
-        model.lm_head.weight = model.model.embed_tokens.weight
 
 
 def _weight_files(folder: Path) -> list[Path]:
@@ -110,9 +98,11 @@ def _weight_files(folder: Path) -> list[Path]:
 
 def write_model(model: Llama, vocabulary, folder: Path, eos: int) -> None:
     """Write all files of a model into an existing (temporary) `folder`; `eos` is the id that ends an answer."""
+    import torch
     from safetensors.torch import save_file
 
-    tensors = {n: p.detach().contiguous() for n, p in model.named_parameters()}
+    # Cloned, because training keeps all parameters in one buffer and safetensors refuses shared storage.
+    tensors = {n: p.detach().clone(memory_format=torch.contiguous_format) for n, p in model.named_parameters()}
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
     config = model.shape.to_config(vocabulary.bos, eos, vocabulary.pad)
     generation = {"bos_token_id": vocabulary.bos, "eos_token_id": eos, "pad_token_id": vocabulary.pad, "do_sample": False}

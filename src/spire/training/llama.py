@@ -167,15 +167,26 @@ class RMSNorm(nn.Module):
         return F.rms_norm(x, x.shape[-1:], self.weight, self.eps)
 
 
+class Matrix(nn.Module):
+    """x -> x W^T. Uninitialized: nn.Linear would fill it with random numbers that a checkpoint then overwrites."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(outputs, inputs))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.linear(x, self.weight)
+
+
 class Attention(nn.Module):
     def __init__(self, shape: LlamaShape):
         super().__init__()
         self.shape = shape
         d, kv = shape.hidden_size, shape.kv_heads * shape.head_dim
-        self.q_proj = nn.Linear(d, d, bias=False)
-        self.k_proj = nn.Linear(d, kv, bias=False)
-        self.v_proj = nn.Linear(d, kv, bias=False)
-        self.o_proj = nn.Linear(d, d, bias=False)
+        self.q_proj = Matrix(d, d)
+        self.k_proj = Matrix(d, kv)
+        self.v_proj = Matrix(d, kv)
+        self.o_proj = Matrix(d, d)
 
     def forward(self, x, cos, sin, mask, cache: KeyValueCache | None, layer: int) -> torch.Tensor:
         s = self.shape
@@ -195,9 +206,9 @@ class Attention(nn.Module):
 class FeedForward(nn.Module):
     def __init__(self, shape: LlamaShape):
         super().__init__()
-        self.gate_proj = nn.Linear(shape.hidden_size, shape.intermediate_size, bias=False)
-        self.up_proj = nn.Linear(shape.hidden_size, shape.intermediate_size, bias=False)
-        self.down_proj = nn.Linear(shape.intermediate_size, shape.hidden_size, bias=False)
+        self.gate_proj = Matrix(shape.hidden_size, shape.intermediate_size)
+        self.up_proj = Matrix(shape.hidden_size, shape.intermediate_size)
+        self.down_proj = Matrix(shape.intermediate_size, shape.hidden_size)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
@@ -219,19 +230,19 @@ class Layer(nn.Module):
 class Decoder(nn.Module):
     def __init__(self, shape: LlamaShape):
         super().__init__()
-        self.embed_tokens = nn.Embedding(shape.vocab_size, shape.hidden_size)
+        self.embed_tokens = Matrix(shape.hidden_size, shape.vocab_size)
         self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.num_hidden_layers))
         self.norm = RMSNorm(shape.hidden_size, shape.rms_norm_eps)
 
 
 class Llama(nn.Module):
-    """`hidden` then `logits`: split so that a caller computes the output matrix only where it needs it."""
+    """Weights are uninitialized until `initialize` or a checkpoint fills them. `hidden` then `logits`: split so that a caller computes the output matrix only where it needs it."""
 
     def __init__(self, shape: LlamaShape):
         super().__init__()
         self.shape = shape
         self.model = Decoder(shape)
-        self.lm_head = nn.Linear(shape.hidden_size, shape.vocab_size, bias=False)
+        self.lm_head = Matrix(shape.hidden_size, shape.vocab_size)
         if shape.tie_word_embeddings:
             self.lm_head.weight = self.model.embed_tokens.weight
 
@@ -263,7 +274,7 @@ class Llama(nn.Module):
         if positions is None:
             positions = torch.arange(ids.shape[1], device=ids.device)[None]
         cos, sin = (t.unsqueeze(1) for t in rotary_tables(self.shape, positions))
-        x = self.model.embed_tokens(ids)
+        x = F.embedding(ids, self.model.embed_tokens.weight)
         for i, layer in enumerate(self.model.layers):
             x = layer(x, cos, sin, mask, cache, i)
         if cache is not None:

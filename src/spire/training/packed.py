@@ -58,7 +58,7 @@ def packed_hidden(
     cos, sin = (t.unsqueeze(1) for t in rotary_tables(shape, positions))
     half = d // 2
     sin = torch.cat((-sin[..., :half], sin[..., half:]), dim=-1)
-    x = model.model.embed_tokens(ids)
+    x = F.embedding(ids, model.model.embed_tokens.weight)
     for layer in model.model.layers:
         a, m = layer.self_attn, layer.mlp
         h = layer.input_layernorm(x)

@@ -19,6 +19,7 @@ from spire.training.data import NO_LOSS, UNIT_LOSS, Batch, TokenCorpus, batches
 from spire.training.fused import OutputLoss
 from spire.training.llama import Llama
 from spire.training.log import JsonLines
+from spire.training.optimizer import FlatAdamW
 from spire.training.packed import Layout, bf16_is_fast, packed_hidden
 from spire.training.schedule import rate
 
@@ -74,14 +75,6 @@ def choose_dtype(precision: str) -> tuple[torch.dtype, str]:
         fast, reason = bf16_is_fast()
         return (torch.bfloat16 if fast else torch.float32), reason
     return (torch.bfloat16 if precision == "bf16" else torch.float32), "asked for"
-
-
-def optimizer_for(model: Llama, settings: Settings) -> torch.optim.Optimizer:
-    """AdamW; norms are not decayed."""
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=settings.lr, betas=(settings.beta1, settings.beta2), eps=1e-8, fused=True)
 
 
 def batch_loss(model: Llama, batch: Batch, unit_weight: float, dtype: torch.dtype):
@@ -156,8 +149,9 @@ def train(
     torch.set_num_threads(settings.threads)
     keep_freed_memory()
     dtype, reason = choose_dtype(settings.precision)
-    optimizer = optimizer_for(model, settings)
-    parameters = list(model.parameters())
+    optimizer = FlatAdamW(
+        list(model.parameters()), settings.beta1, settings.beta2, weight_decay=settings.weight_decay
+    )
     means, watch = _Means(corpus.blocks), _Watch(settings)
     stream = batches(corpus, settings.tokens_per_step, settings.seed)
     wall, cpu, seen, epoch, since = time.monotonic(), time.process_time(), 0, 0, 0.0
@@ -166,14 +160,10 @@ def train(
             batch = next(stream)
             epoch = batch.epoch
             lr = rate(step, settings.steps, settings.lr, settings.warmup, settings.schedule)
-            for group in optimizer.param_groups:
-                group["lr"] = lr
             loss, nll, kinds, blocks = batch_loss(model, batch, settings.unit_weight, dtype)
             loss.backward()
-            norm = torch.nn.utils.clip_grad_norm_(parameters, settings.clip)
-            value = watch.check(step, loss.item(), norm.item(), lr)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+            norm = optimizer.step(lr, settings.clip)
+            value = watch.check(step, loss.item(), norm, lr)
             seen += batch.tokens
             since += value
             means.add(nll, kinds, blocks)
@@ -186,7 +176,7 @@ def train(
                     loss=since / count,
                     blocks=means.read(),
                     lr=lr,
-                    grad_norm=norm.item(),
+                    grad_norm=norm,
                     tokens=seen,
                     epoch=epoch,
                     seconds=time.monotonic() - wall,
