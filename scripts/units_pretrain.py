@@ -15,6 +15,7 @@ import torch
 from spire.errors import UserError, run_main
 from spire.units.hubert import HubertShape
 from spire.units.pretrain import Pretraining, pretrain
+from spire.units.products import fast_dtype
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -32,11 +33,17 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--mask-length", type=int, default=plain.mask_length, help="frames")
     parser.add_argument("--unmasked-weight", type=float, default=plain.unmasked_weight, help="unmasked frames' weight")
     parser.add_argument("--label-clusters", type=int, nargs="+", default=list(plain.label_clusters), help="label sets")
+    parser.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto", help="of products")
     parser.add_argument("--seed", type=int, default=plain.seed)
     parser.add_argument("--threads", type=int, default=1, help="torch threads")
     parser.add_argument("--out", type=Path, required=True, help="folder in Hugging Face form")
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
+    precision = args.precision
+    if precision == "auto":
+        dtype, reason = fast_dtype()
+        precision = str(dtype).removeprefix("torch.")
+        print(f"matrix products in {precision}: {reason}")
     settings = Pretraining(
         steps=args.steps,
         batch=args.batch,
@@ -46,6 +53,7 @@ def main(argv: list[str] | None = None) -> int:
         mask_length=args.mask_length,
         unmasked_weight=args.unmasked_weight,
         label_clusters=tuple(args.label_clusters),
+        precision=precision,
         seed=args.seed,
     )
     curve = pretrain(args.manifest, _shape(args.config), settings, args.out)

@@ -36,7 +36,7 @@ def test_same_seed_same_centroids():
 
 def test_nearest_is_the_first_smallest_distance():
     rng = np.random.default_rng(0)
-    frames, centroids = rng.standard_normal((300, 7)).astype(np.float32), rng.standard_normal((20, 7)).astype(np.float32)
+    frames, centroids = (rng.standard_normal((n, 7)).astype(np.float32) for n in (300, 20))
     distance = ((frames[:, None].astype(np.float64) - centroids[None]) ** 2).sum(axis=2)
     assert np.array_equal(nearest(frames, centroids), distance.argmin(axis=1))
     twice = np.concatenate((centroids, centroids))
@@ -117,8 +117,9 @@ def test_cepstra_ignore_gain_and_survive_silence():
 
 
 def test_the_cepstral_path_does_not_import_torch():
-    program = "import sys, spire.units.label, spire.units.report, spire.units.sample; from spire.units.encoder import *; "
-    program += "e = open_encoder('mfcc'); e.features(__import__('numpy').zeros(5000, 'f')); print('torch' in sys.modules)"
+    program = "import sys, numpy, spire.units.label, spire.units.report, spire.units.sample\n"
+    program += "from spire.units.encoder import open_encoder\n"
+    program += "open_encoder('mfcc').features(numpy.zeros(5000, 'f')); print('torch' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True,
                          env={"PYTHONPATH": str(Path(__file__).resolve().parents[2] / "src"), "PATH": "/usr/bin:/bin"})
     assert run.stdout.strip() == "False"

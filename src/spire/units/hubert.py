@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from spire.errors import UserError
+from spire.units.products import Linear
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ class _Attention(nn.Module):
         super().__init__()
         d = shape.hidden_size
         self.heads = shape.num_attention_heads
-        self.k_proj, self.v_proj, self.q_proj, self.out_proj = (nn.Linear(d, d) for _ in range(4))
+        self.k_proj, self.v_proj, self.q_proj, self.out_proj = (Linear(d, d) for _ in range(4))
 
     def forward(self, x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         batch, time, d = x.shape
@@ -137,8 +138,8 @@ class _Attention(nn.Module):
 class _FeedForward(nn.Module):
     def __init__(self, shape: HubertShape):
         super().__init__()
-        self.intermediate_dense = nn.Linear(shape.hidden_size, shape.intermediate_size)
-        self.output_dense = nn.Linear(shape.intermediate_size, shape.hidden_size)
+        self.intermediate_dense = Linear(shape.hidden_size, shape.intermediate_size)
+        self.output_dense = Linear(shape.intermediate_size, shape.hidden_size)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.output_dense(F.gelu(self.intermediate_dense(x)))
@@ -195,7 +196,7 @@ class Hubert(nn.Module):
         self.feature_projection = nn.Module()
         if shape.feat_proj_layer_norm:
             self.feature_projection.layer_norm = nn.LayerNorm(channels, eps=shape.layer_norm_eps)
-        self.feature_projection.projection = nn.Linear(channels, d)
+        self.feature_projection.projection = Linear(channels, d)
         self.encoder = nn.Module()
         self.encoder.pos_conv_embed = _PositionalConv(shape)
         self.encoder.layer_norm = nn.LayerNorm(d, eps=shape.layer_norm_eps)

@@ -24,13 +24,15 @@ from spire.progress import Progress
 from spire.units import kmeans, mfcc
 from spire.units.hubert import Hubert, HubertShape, save_hubert
 from spire.units.hubert_encoder import normalize_wav
+from spire.units.products import Linear, set_product_dtype
 
 LABEL_FRAMES = 60_000  # frames the label k-means learns from
 
 
 @dataclass(frozen=True)
 class Pretraining:
-    """Settings of a run; `label_clusters` may name several label sets, whose losses are averaged."""
+    """Settings of a run. `label_clusters` may name several label sets, whose losses are averaged; `precision` is that
+    of the linear layers' products in training (float32 or bfloat16)."""
 
     steps: int = 900
     batch: int = 16
@@ -42,8 +44,9 @@ class Pretraining:
     mask_start: float = 0.065
     mask_length: int = 10
     unmasked_weight: float = 1.0
-    label_clusters: tuple[int, ...] = (100,)
+    label_clusters: tuple[int, ...] = (500,)
     label_pca: int = 24
+    precision: str = "float32"
     seed: int = 1
 
 
@@ -96,7 +99,7 @@ class _Heads(nn.Module):
     def __init__(self, shape: HubertShape, clusters: tuple[int, ...]):
         super().__init__()
         self.clusters = clusters
-        self.projection = nn.Linear(shape.hidden_size, sum(clusters))
+        self.projection = Linear(shape.hidden_size, sum(clusters))
 
     def forward(self, hidden: torch.Tensor) -> tuple[torch.Tensor, ...]:
         return self.projection(hidden).split(self.clusters, dim=-1)
@@ -117,6 +120,8 @@ def pretrain(manifest: Path, shape: HubertShape, settings: Pretraining, out: Pat
     model = Hubert(shape)
     heads = _Heads(shape, settings.label_clusters)
     _initialize(model, heads)
+    for part in (model, heads):
+        set_product_dtype(part, getattr(torch, settings.precision))
     curve = _train(model, heads, stream, settings)
     record = json.dumps({"settings": asdict(settings), "curve": curve}, indent=1) + "\n"
     save_hubert(model, out, {"pretraining.json": record})
