@@ -1,6 +1,7 @@
 """Translate the transcripts that have no translation with the base model, score the translations, keep the better ones.
 
-python scripts/pseudo_label.py --model base/ --manifest train/manifest.jsonl --targets de,fr --keep-share 0.8 --out pseudo.jsonl
+python scripts/pseudo_label.py --model base/ --manifest train/manifest.jsonl --targets de,fr --keep-share 0.8 --out
+pseudo.jsonl
 
 Writes {"id", "lang", "text", "score"} a line; the score is the dual cross-entropy of src/spire/decoding/pseudo.py.
 """
@@ -55,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
         spread = " ".join(f"{name} {value:.3f}" for name, value in distribution(labels).items())
         lowest = min((label.score for label in kept), default=0.0)
         print(
-            f"{target}: {len(items)} transcripts, {len(labels)} translated, {len(kept)} kept ({METHOD} >= {lowest:.3f}); "
+            f"{target}: {len(items)} transcripts, {len(labels)} translated, {len(kept)} kept; {METHOD} >= {lowest:.3f}; "
             f"{spread}; {time.process_time() - started:.1f} CPU s so far",
             file=sys.stderr,
             flush=True,

@@ -1,6 +1,7 @@
 """Train the base language model ("Tower" of the mini study) from random weights on text.
 
-python scripts/train_base.py --corpus base.jsonl --vocabulary base.model --hidden 192 --layers 4 --heads 4 --ffn 528 --out base
+python scripts/train_base.py --corpus base.jsonl --vocabulary base.model --hidden 192 --layers 4 --heads 4 --ffn 528
+--out base
 """
 
 from __future__ import annotations

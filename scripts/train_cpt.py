@@ -1,6 +1,8 @@
-"""Continued pretraining on transcribed speech units and text, with a word error rate on development speech along the way.
+"""Continued pretraining on transcribed speech units and text, with a word error rate on development speech along the
+way.
 
-python scripts/train_cpt.py --model extended/ --corpus cpt.jsonl --unit-weight 0.3 --probe-manifest dev/manifest.jsonl \\
+python scripts/train_cpt.py --model extended/ --corpus cpt.jsonl --unit-weight 0.3 --probe-manifest dev/manifest.jsonl
+\\
     --probe-units units/dev.units --out spire_base/
 """
 
@@ -17,10 +19,14 @@ def main(argv: list[str] | None = None) -> int:
     from spire.training.run import add_recipe_flags, run_training, settings_from
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True, help="model directory with units in its vocabulary (vocabulary_extend.py)")
+    parser.add_argument(
+        "--model", required=True, help="model directory with units in its vocabulary (vocabulary_extend.py)"
+    )
     parser.add_argument("--corpus", required=True, help='JSONL of {"text", "block"}')
     parser.add_argument("--out", required=True, help="model directory to write")
-    parser.add_argument("--unit-weight", type=float, default=0.3, help="loss weight of speech units; text has 1 (default 0.3)")
+    parser.add_argument(
+        "--unit-weight", type=float, default=0.3, help="loss weight of speech units; text has 1 (default 0.3)"
+    )
     probe = parser.add_argument_group("probes")
     probe.add_argument("--probe-manifest", help="development speech")
     probe.add_argument("--probe-units", help="its units, one line an utterance")

@@ -1,6 +1,7 @@
 """Instruction tuning on conversations; loss on the assistant's turns only.
 
-python scripts/train_it.py --model spire_base/ --corpus it.jsonl --steps 300 --tokens-per-step 2048 --lr 1.5e-3 --out spire_full/
+python scripts/train_it.py --model spire_base/ --corpus it.jsonl --steps 300 --tokens-per-step 2048 --lr 1.5e-3 --out
+spire_full/
 """
 
 from __future__ import annotations

@@ -9,8 +9,9 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from spire.corpora.jobs import make_style, write_jobs  # noqa: E402
+from spire.decoding import pseudo  # noqa: E402
 from spire.decoding.greedy import _cluster, greedy  # noqa: E402
-from spire.decoding.pseudo import Label, answer_entropies, distribution, keep_best, translate, untranslated  # noqa: E402
+from spire.decoding.pseudo import Label, distribution, keep_best  # noqa: E402
 from spire.errors import UserError  # noqa: E402
 from spire.manifest import Utterance  # noqa: E402
 from spire.training.checkpoint import new_directory, new_model, write_model  # noqa: E402
@@ -85,7 +86,9 @@ def test_shared_beginnings_are_found(prompts):
     clusters = _cluster(unique, 128)
     assert sum(len(c.members) for c in clusters) == len(unique) and any(len(c.members) == 3 for c in clusters)
     for c in clusters:
-        assert len({unique[m][: c.shared] for m in c.members}) == 1 and all(len(unique[m]) > c.shared for m in c.members)
+        assert len({unique[m][: c.shared] for m in c.members}) == 1 and all(
+            len(unique[m]) > c.shared for m in c.members
+        )
 
 
 def test_padding_rows_of_the_vocabulary_are_never_chosen(model, prompts):
@@ -173,12 +176,12 @@ def test_only_missing_translations_are_made():
         return Utterance(id=str(i), audio="a", duration=1.0, lang=lang, text=f"text {i}", translations=translations)
 
     given = [spoken(0), spoken(1, de="da"), spoken(2, fr="là"), spoken(3, lang="de"), spoken(4, de=" ")]
-    assert untranslated(given, "de") == [("0", "text 0"), ("2", "text 2"), ("4", "text 4")]
+    assert pseudo.untranslated(given, "de") == [("0", "text 0"), ("2", "text 2"), ("4", "text 4")]
 
 
 def test_entropies_are_those_of_the_answer_tokens(model, vocabulary):
     pairs = [("English: the cat\nGerman:", "fünf"), ("German: a\nEnglish:", "hello world again")]
-    got = answer_entropies(model, vocabulary, pairs)
+    got = pseudo.answer_entropies(model, vocabulary, pairs)
     for (prompt, answer), value in zip(pairs, got, strict=True):
         ids = vocabulary.encode(f"{prompt} {answer}", bos=True) + [vocabulary.eos]
         n = len(vocabulary.encode(prompt, bos=True))
@@ -186,7 +189,7 @@ def test_entropies_are_those_of_the_answer_tokens(model, vocabulary):
             logp = model.logits(model.hidden(torch.tensor([ids[:-1]])))[0].log_softmax(-1)
         exact = -sum(logp[i - 1, ids[i]].item() for i in range(n, len(ids))) / (len(ids) - n)
         assert value == pytest.approx(exact, rel=0.03), "bfloat16 where the CPU has it"
-    assert translate(model, vocabulary, [], "de", 5, 8) == []
+    assert pseudo.translate(model, vocabulary, [], "de", 5, 8) == []
 
 
 def test_the_best_share_is_kept_in_order():

@@ -1,4 +1,6 @@
-"""The model computes what transformers computes; the packed training pass computes what the model computes; files survive a round trip."""
+"""The model computes what transformers computes; the packed training pass computes what the model computes; files
+survive a round trip.
+"""
 
 import json
 
@@ -89,7 +91,9 @@ def test_gradients_by_hand_are_those_of_autograd():
     targets, weights = torch.tensor([0, 3, 10, 2, 2, 5, 1]), torch.tensor([0.1, 0.2, 0.0, 0.3, 0.1, 0.2, 0.1])
 
     def by_hand():
-        h = Linear.apply(GatedFeedForward.apply(x, gate, up, down, torch.float32), down.t().contiguous()[:6], torch.float32)
+        h = Linear.apply(
+            GatedFeedForward.apply(x, gate, up, down, torch.float32), down.t().contiguous()[:6], torch.float32
+        )
         return OutputLoss.apply(h, w, targets, weights, torch.float32)[0] * 3
 
     def plain():

@@ -22,9 +22,9 @@ import train_base  # noqa: E402
 import train_cpt  # noqa: E402
 import train_it  # noqa: E402
 
-WORDS = "the red cat sat on a mat and saw two big dogs near my old house".split()
+WORDS = ["the", "red", "cat", "sat", "on", "a", "mat", "and", "saw", "two", "big", "dogs", "near", "my", "old", "house"]
 UNITS = [chr(0xF0000 + i) for i in range(12)]
-TINY = "--hidden 16 --layers 1 --heads 2 --ffn 24 --tokens-per-step 128 --warmup 2".split()
+TINY = ["--hidden", "16", "--layers", "1", "--heads", "2", "--ffn", "24", "--tokens-per-step", "128", "--warmup", "2"]
 
 
 def sentences(n: int) -> list[str]:
@@ -141,8 +141,10 @@ def test_the_same_run_gives_the_same_bytes_and_another_seed_others(place):
 
 
 def test_continued_pretraining_learns_and_probes(place):
-    probe = f"--probe-manifest {place}/dev.jsonl --probe-units {place}/dev.units --probe-every 15 --probes {place}/p.jsonl"
-    flags = "--steps 30 --tokens-per-step 256 --lr 1e-2 --warmup 3 --probe-utterances 3".split()
+    probe = (
+        f"--probe-manifest {place}/dev.jsonl --probe-units {place}/dev.units --probe-every 15 --probes {place}/p.jsonl"
+    )
+    flags = ["--steps", "30", "--tokens-per-step", "256", "--lr", "1e-2", "--warmup", "3", "--probe-utterances", "3"]
     run(train_cpt, place, "--model extended --corpus cpt.jsonl --out cpt", [*probe.split(), *flags])
     log = read_jsonl(place / "log.jsonl")
     assert [x["step"] for x in log] == list(range(2, 31, 2))
@@ -154,7 +156,7 @@ def test_continued_pretraining_learns_and_probes(place):
 
 
 def test_instruction_tuning_learns_one_answer(place):
-    flags = "--steps 25 --tokens-per-step 128 --lr 2e-2 --warmup 3".split()
+    flags = ["--steps", "25", "--tokens-per-step", "128", "--lr", "2e-2", "--warmup", "3"]
     run(train_it, place, "--model extended --corpus it.jsonl --out it", flags)
     assert read_jsonl(place / "log.jsonl")[-1]["loss"] < 2.5
     vocabulary = Vocabulary.load(place / "it")
@@ -167,7 +169,7 @@ def test_instruction_tuning_needs_chat_marks(place):
 
 
 def test_a_run_that_diverges_stops_with_advice(place):
-    flags = [*TINY, *"--steps 80 --lr 300 --clip 1e9".split()]
+    flags = [*TINY, "--steps", "80", "--lr", "300", "--clip", "1e9"]
     with pytest.raises(UserError, match="running away|not a number") as caught:
         run(train_base, place, "--corpus base.jsonl --vocabulary base.model --out bad", flags)
     assert "--lr" in caught.value.hint and not (place / "bad").exists()

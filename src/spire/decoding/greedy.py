@@ -1,10 +1,11 @@
 """Greedy decoding of many prompts at once, with a key/value cache and shared prompt beginnings.
 
-Guarantees: the answer to a prompt does not depend on the other prompts, their order or the batch size (up to float32 rounding; steps in
-which that could decide, a margin under 1e-4 between the two best tokens, are counted in `near_ties`). Equal prompts are decoded once.
+Guarantees: the answer to a prompt does not depend on the other prompts, their order or the batch size (up to float32
+rounding; steps in which that could decide, a margin under 1e-4 between the two best tokens, are counted in
+`near_ties`). Equal prompts are decoded once.
 
-Where it saves: prompts that begin alike (the same utterance asked for three languages) have their common beginning computed once;
-rows that are finished leave the batch; prompts of like length run together.
+Where it saves: prompts that begin alike (the same utterance asked for three languages) have their common beginning
+computed once; rows that are finished leave the batch; prompts of like length run together.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ _SHARED_TOKENS, _SHARED_PART = 16, 0.6
 
 @dataclass(frozen=True)
 class Answer:
-    """Token ids without the stop token; `finished` is False when the limit cut it off; `logprob` sums the natural log-probabilities of
-    the ids and of the stop token, `steps` counts them."""
+    """Token ids without the stop token; `finished` is False when the limit cut it off; `logprob` sums the natural
+    log-probabilities of the ids and of the stop token, `steps` counts them."""
 
     ids: tuple[int, ...]
     finished: bool
@@ -50,8 +51,8 @@ def greedy(
     vocabulary_size: int | None = None,
     rows: int = 128,
 ) -> list[Answer]:
-    """One Answer per prompt, in order. `stop`: ids that end an answer; `vocabulary_size`: ids from there on are never chosen; `rows`:
-    the largest batch. Raises UserError for an empty prompt."""
+    """One Answer per prompt, in order. `stop`: ids that end an answer; `vocabulary_size`: ids from there on are never
+    chosen; `rows`: the largest batch. Raises UserError for an empty prompt."""
     if max_new < 1 or rows < 1:
         raise UserError(f"max_new {max_new} and rows {rows} must be at least 1")
     for i, p in enumerate(prompts):
@@ -63,7 +64,9 @@ def greedy(
     with torch.inference_mode():
         for clusters in _batches(_cluster(unique, rows), unique, rows):
             members = [i for c in clusters for i in c.members]
-            for i, answer in zip(members, _decode(model, unique, clusters, stops, max_new, vocabulary_size), strict=True):
+            for i, answer in zip(
+                members, _decode(model, unique, clusters, stops, max_new, vocabulary_size), strict=True
+            ):
                 answers[unique[i]] = answer
     return [answers[tuple(p)] for p in prompts]
 
@@ -108,9 +111,10 @@ def _batches(clusters: list[_Cluster], prompts: list[tuple[int, ...]], rows: int
 def _padded(sequences: list[tuple[int, ...]]) -> tuple[torch.Tensor, torch.Tensor]:
     """Left-padded ids [rows, longest] and a boolean mask of the real ones."""
     longest = max(map(len, sequences))
-    ids = torch.tensor([(0,) * (longest - len(s)) + s for s in sequences], dtype=torch.long).view(len(sequences), longest)
-    real = torch.tensor([[False] * (longest - len(s)) + [True] * len(s) for s in sequences]).view(len(sequences), longest)
-    return ids, real
+    shape = len(sequences), longest
+    ids = torch.tensor([(0,) * (longest - len(s)) + s for s in sequences], dtype=torch.long)
+    real = torch.tensor([[False] * (longest - len(s)) + [True] * len(s) for s in sequences], dtype=torch.bool)
+    return ids.view(shape), real.view(shape)
 
 
 def _prefill(
@@ -118,7 +122,8 @@ def _prefill(
 ) -> torch.Tensor:
     """Hidden states of left-padded `ids` that follow `known` [rows, cache.length] cached positions.
 
-    `offset` [rows] is the number of real tokens before. Padding looks at itself, so that no softmax is empty; nothing looks at it.
+    `offset` [rows] is the number of real tokens before. Padding looks at itself, so that no softmax is empty; nothing
+    looks at it.
     """
     new = ids.shape[1]
     causal = torch.ones(new, new, dtype=torch.bool).tril()
@@ -141,7 +146,8 @@ def _decode(
     known = torch.zeros(len(clusters), 0, dtype=torch.bool)
     if any(shared):
         ids, known = _padded(shared)
-        _prefill(model, ids, known, torch.zeros(len(ids), 0, dtype=torch.bool), torch.zeros(len(ids), dtype=torch.long), cache)
+        nothing = torch.zeros(len(ids), 0, dtype=torch.bool)
+        _prefill(model, ids, known, nothing, nothing.sum(1), cache)
     owner = torch.tensor([k for k, c in enumerate(clusters) for _ in c.members])
     if cache.length:
         cache.keep(owner)
@@ -182,6 +188,4 @@ def _decode(
         known = torch.cat((known, known.new_ones(len(rows), 1)), dim=1)
         state = model.hidden(token[:, None], length[:, None], known[:, None, None, :], cache)[:, 0]
         length = length + 1
-    return [
-        Answer(tuple(tokens[i]), finished[i], logprob[i], len(tokens[i]) + finished[i], near[i]) for i in range(n)
-    ]
+    return [Answer(tuple(tokens[i]), finished[i], logprob[i], len(tokens[i]) + finished[i], near[i]) for i in range(n)]

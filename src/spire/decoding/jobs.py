@@ -1,7 +1,7 @@
 """All decoding jobs of one model in one process: recognition, translation, and cascades of the two.
 
-Guarantees: hypothesis i answers prompt i of its job (an empty prompt gets an empty line); the output folder holds every job asked for or
-does not appear; its bytes depend on the model and the prompts only (times go to stderr).
+Guarantees: hypothesis i answers prompt i of its job (an empty prompt gets an empty line); the output folder holds
+every job asked for or does not appear; its bytes depend on the model and the prompts only (times go to stderr).
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ def answer_text(answer: Answer, vocabulary: Vocabulary) -> str:
 
 
 def decode_all(model_folder: str, prompts_folder: str, out: str, wanted: str, limits: Limits, threads: int) -> None:
-    """Decode the jobs named in `wanted` (modes or job names, separated by commas or spaces; empty: all) into the folder `out`.
+    """Decode the jobs named in `wanted` (modes or job names, separated by commas or spaces; empty: all) into the
+    folder `out`.
 
     A cascade job decodes the recognition job it builds on, even if that one is not wanted itself.
     """
@@ -87,7 +88,12 @@ def decode_all(model_folder: str, prompts_folder: str, out: str, wanted: str, li
             lines = "".join(f"{t}\n" for t in texts[job["name"]])
             (folder / f"{job['name']}.txt").write_text(lines, "utf-8", newline="\n")
         record = {
-            "settings": {"strategy": "greedy", "max_new_tokens": limits.max_new, "precision": "fp32", "style": plan["style"]},
+            "settings": {
+                "strategy": "greedy",
+                "max_new_tokens": limits.max_new,
+                "precision": "fp32",
+                "style": plan["style"],
+            },
             "stop": plan.get("stop"),
             "limit": limits.lines,
             "model_sha256": _digest(Path(model_folder)),
@@ -97,7 +103,7 @@ def decode_all(model_folder: str, prompts_folder: str, out: str, wanted: str, li
     cut = sum(r["cut_off"] for r in record["jobs"].values())
     print(
         f"{len(jobs)} jobs, {sum(r['count'] for r in record['jobs'].values())} prompts, "
-        f"{sum(r['new_tokens'] for r in record['jobs'].values())} new tokens, {cut} answers cut off at {limits.max_new}, "
+        f"{sum(r['new_tokens'] for r in record['jobs'].values())} new tokens, {cut} answers cut at {limits.max_new}, "
         f"{time.process_time() - started:.1f} CPU s",
         file=sys.stderr,
     )
@@ -146,7 +152,14 @@ def _stage(model, vocabulary, jobs: dict[str, list[str | None]], stop: set[int],
     answers = greedy(model, ids, stop, limits.max_new, vocabulary.size, limits.rows)
     texts = {name: [""] * len(prompts) for name, prompts in jobs.items()}
     report = {
-        name: {"count": len(p), "empty": p.count(None), "prompt_tokens": 0, "new_tokens": 0, "cut_off": 0, "near_ties": 0}
+        name: {
+            "count": len(p),
+            "empty": p.count(None),
+            "prompt_tokens": 0,
+            "new_tokens": 0,
+            "cut_off": 0,
+            "near_ties": 0,
+        }
         for name, p in jobs.items()
     }
     for (name, i, _), prompt, answer in zip(flat, ids, answers, strict=True):

@@ -1,13 +1,16 @@
 """Pseudo translations: a base model translates transcripts, and its own two directions say which translations to keep.
 
-Quality estimate `dual_cross_entropy` (Junczys-Dowmunt 2018, with one model for both directions): with F the mean negative
-log-probability a token of the translation given the transcript, and B that of the transcript given the translation,
+Quality estimate `dual_cross_entropy` (Junczys-Dowmunt 2018, with one model for both directions): with F the mean
+negative log-probability a token of the translation given the transcript, and B that of the transcript given the
+translation,
 
     score = exp(-(|F - B| + (F + B) / 2)),   in (0, 1], higher is better.
 
-B needs the base model's other direction, so an invented or dropped word is noticed even where the translation reads well.
+B needs the base model's other direction, so an invented or dropped word is noticed even where the translation reads
+well.
 
-Guarantees: scores and translations do not depend on batches; what is kept depends on the scores only, ties broken by manifest order.
+Guarantees: scores and translations do not depend on batches; what is kept depends on the scores only, ties broken by
+manifest order.
 """
 
 from __future__ import annotations
@@ -77,7 +80,9 @@ def translate(model, vocabulary, items: list[tuple[str, str]], target: str, max_
 
 
 def answer_entropies(model, vocabulary, pairs: list[tuple[str, str]]) -> list[float]:
-    """Mean negative log-probability (natural log) of the tokens of each answer, the line end included, after its prompt."""
+    """Mean negative log-probability (natural log) of the tokens of each answer, the line end included, after its
+    prompt.
+    """
     dtype, _ = choose_dtype("auto")
     encoded = []
     for prompt, answer in pairs:
@@ -129,7 +134,9 @@ def keep_best(labels: list[Label], share: float, least: float) -> list[Label]:
 def distribution(labels: list[Label]) -> dict[str, float]:
     """Quantiles of the scores: min, 5 %, 25 %, median, 75 %, 95 %, max. Raises UserError without labels."""
     if not labels:
-        raise UserError("the model finished no translation", hint="train the base model longer, or on more parallel text")
+        raise UserError(
+            "the model finished no translation", hint="train the base model longer, or on more parallel text"
+        )
     scores = sorted(label.score for label in labels)
     at = {"min": 0.0, "p05": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75, "p95": 0.95, "max": 1.0}
     return {name: scores[round(q * (len(scores) - 1))] for name, q in at.items()}

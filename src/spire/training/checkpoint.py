@@ -1,8 +1,8 @@
-"""Hugging Face model directories in and out: config.json, model.safetensors, generation_config.json, tokenizer.model and
-spire_vocabulary.json.
+"""Hugging Face model directories in and out: config.json, model.safetensors, generation_config.json, tokenizer.model
+and spire_vocabulary.json.
 
-Guarantees: only safetensors is read or written; a directory appears under its name complete or not at all; `transformers` loads
-what is written here.
+Guarantees: only safetensors is read or written; a directory appears under its name complete or not at all;
+`transformers` loads what is written here.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ WEIGHTS = "model.safetensors"
 
 @contextmanager
 def new_directory(out: str | Path) -> Iterator[Path]:
-    """Yield an empty temporary directory beside `out`; rename it to `out` on success (replacing what is there), delete it otherwise."""
+    """Yield an empty temporary directory beside `out`; rename it to `out` on success (replacing what is there),
+    delete it otherwise.
+    """
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     work = out.parent / f".{out.name}.tmp{os.getpid()}"
@@ -49,7 +51,9 @@ def new_model(shape: LlamaShape, seed: int) -> Llama:
 
 
 def load_model(folder: str | Path) -> Llama:
-    """The model of a Hugging Face Llama directory, float32 on the CPU. Raises UserError when files are missing or do not fit."""
+    """The model of a Hugging Face Llama directory, float32 on the CPU. Raises UserError when files are missing or do
+    not fit.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -105,7 +109,12 @@ def write_model(model: Llama, vocabulary, folder: Path, eos: int) -> None:
     tensors = {n: p.detach().clone(memory_format=torch.contiguous_format) for n, p in model.named_parameters()}
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
     config = model.shape.to_config(vocabulary.bos, eos, vocabulary.pad)
-    generation = {"bos_token_id": vocabulary.bos, "eos_token_id": eos, "pad_token_id": vocabulary.pad, "do_sample": False}
+    generation = {
+        "bos_token_id": vocabulary.bos,
+        "eos_token_id": eos,
+        "pad_token_id": vocabulary.pad,
+        "do_sample": False,
+    }
     for name, content in (("config.json", config), ("generation_config.json", generation)):
         (folder / name).write_text(json.dumps(content, indent=1) + "\n", "utf-8")
     vocabulary.save(folder)

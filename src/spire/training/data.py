@@ -1,7 +1,8 @@
 """Corpora tokenized once into memory-mapped arrays, and the deterministic batches drawn from them.
 
-Guarantees: the tokens of a line depend on that line and the vocabulary only; the batches depend on the corpus, the seed and the
-tokens per step only (not on threads, and not on how far an earlier run got); within an epoch every line is used exactly once.
+Guarantees: the tokens of a line depend on that line and the vocabulary only; the batches depend on the corpus, the
+seed and the tokens per step only (not on threads, and not on how far an earlier run got); within an epoch every line
+is used exactly once.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ _CHUNK = 4096
 class TokenCorpus:
     """One tokenized corpus.
 
-    Attributes: tokens [n] int32, kinds [n] uint8 (NO_LOSS, TEXT_LOSS or UNIT_LOSS: what each token is as a target), offsets
-    [lines + 1] int64, block_of [lines] uint8 (index into `blocks`), blocks (names), dropped (lines over the length limit).
+    Attributes: tokens [n] int32, kinds [n] uint8 (NO_LOSS, TEXT_LOSS or UNIT_LOSS: what each token is as a target),
+    offsets [lines + 1] int64, block_of [lines] uint8 (index into `blocks`), blocks (names), dropped (lines over the
+    length limit).
     """
 
     tokens: np.ndarray
@@ -45,8 +47,8 @@ class TokenCorpus:
 def tokenize(path: str | Path, vocabulary, folder: str | Path, max_length: int) -> TokenCorpus:
     """Tokenize a corpus JSONL into `folder` (tokens.i32, kinds.u8) and map the files.
 
-    Lines are {"text", "block"} or {"conversations", "block"}; lines longer than `max_length` tokens are left out and counted.
-    Raises UserError, naming the line, for anything else and when nothing remains.
+    Lines are {"text", "block"} or {"conversations", "block"}; lines longer than `max_length` tokens are left out and
+    counted. Raises UserError, naming the line, for anything else and when nothing remains.
     """
     from spire.corpora.encode import encode_line
 
@@ -66,7 +68,9 @@ def tokenize(path: str | Path, vocabulary, folder: str | Path, max_length: int) 
                 line = json.loads(raw)
                 ids, mask = encode_line(line, vocabulary)
             except json.JSONDecodeError as e:
-                raise UserError(f"{path}:{number}: not JSON: {e.msg}", hint="a corpus is one JSON object a line") from None
+                raise UserError(
+                    f"{path}:{number}: not JSON: {e.msg}", hint="a corpus is one JSON object a line"
+                ) from None
             except UserError as e:
                 raise UserError(f"{path}:{number}: {e.message}", e.hint) from None
             if len(ids) > max_length:
@@ -74,7 +78,8 @@ def tokenize(path: str | Path, vocabulary, folder: str | Path, max_length: int) 
                 continue
             tokens.extend(ids)
             kinds.extend(
-                NO_LOSS if not m else UNIT_LOSS if first <= i < last else TEXT_LOSS for i, m in zip(ids, mask, strict=True)
+                NO_LOSS if not m else UNIT_LOSS if first <= i < last else TEXT_LOSS
+                for i, m in zip(ids, mask, strict=True)
             )
             offsets.append(offsets[-1] + len(ids))
             block_of.append(blocks.setdefault(line.get("block", "all"), len(blocks)))
@@ -123,8 +128,8 @@ class Batch:
 def order(corpus: TokenCorpus, seed: int, epoch: int) -> np.ndarray:
     """A shuffle of all lines in which each block is spread evenly over the epoch.
 
-    Every block is shuffled and its lines are put at jittered, equally spaced places, so every batch holds about the corpus's own
-    mixture: batches that are by chance all text or all speech cost some of the learning.
+    Every block is shuffled and its lines are put at jittered, equally spaced places, so every batch holds about the
+    corpus's own mixture: batches that are by chance all text or all speech cost some of the learning.
     """
     generator = np.random.default_rng([seed, epoch])
     place = np.empty(len(corpus))
@@ -157,7 +162,8 @@ def _assemble(corpus: TokenCorpus, lines: list[int], epoch: int, size: int) -> B
     starts = [0]
     for n in sizes:
         starts.append(starts[-1] + n)
-    # Every step has the same shapes: the CPU library prepares each new shape of a bfloat16 product anew, 1 ms and more apiece.
+    # Every step has the same shapes: the CPU library prepares each new shape of a bfloat16 product anew, 1 ms and
+    # more apiece.
     size = max(size, starts[-1])
 
     def filled(parts: list[np.ndarray], dtype: type) -> np.ndarray:

@@ -1,10 +1,10 @@
-"""Three differentiable pieces of a Llama step whose gradients are written by hand: product, feed-forward block, output loss.
+"""Pieces of a Llama step with gradients written by hand: matrix product, feed-forward block, output loss.
 
-Guarantees: with `dtype` float32 values and gradients are those of the plain formulas to rounding; with bfloat16 only operands of
-matrix products (and the inside of the feed-forward block) are rounded, everything handed on is float32.
+Guarantees: with `dtype` float32 values and gradients are those of the plain formulas to rounding; with bfloat16 only
+operands of matrix products (and the inside of the feed-forward block) are rounded, everything handed on is float32.
 
-Why by hand: autograd keeps and zero-fills float32 buffers for every split and every cast; on one CPU core these passes over memory
-cost as much as the matrix products once those run in bfloat16.
+Why by hand: autograd keeps and zero-fills float32 buffers for every split and every cast; on one CPU core these
+passes over memory cost as much as the matrix products once those run in bfloat16.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ class GatedFeedForward(torch.autograd.Function):
 class OutputLoss(torch.autograd.Function):
     """Weighted cross-entropy of the output matrix, sum_i w_i * -log p_i, and every -log p_i for the log.
 
-    h [n, d], W [V, d], targets [n] int64, weights [n] float32 -> (scalar, [n] without gradient). The gradient is made on the way
-    forward, so the [n, V] probabilities are written once and never kept.
+    h [n, d], W [V, d], targets [n] int64, weights [n] float32 -> (scalar, [n] without gradient). The gradient is made
+    on the way forward, so the [n, V] probabilities are written once and never kept.
     """
 
     @staticmethod

@@ -1,8 +1,9 @@
-"""A Llama decoder with Hugging Face's parameter names and numbers, without the four CPU seconds of importing transformers.
+"""A Llama decoder with Hugging Face's parameter names and numbers, without the four CPU seconds of importing
+transformers.
 
-The same `config.json` and `model.safetensors` load here and in `transformers.LlamaForCausalLM`; logits agree to float32 rounding
-(tests/spire/test_training_llama.py). Supported: rotary positions without scaling, grouped key/value heads, tied or separate output
-matrix, no biases. Anything else in a config is refused, never ignored.
+The same `config.json` and `model.safetensors` load here and in `transformers.LlamaForCausalLM`; logits agree to
+float32 rounding (tests/spire/test_training_llama.py). Supported: rotary positions without scaling, grouped key/value
+heads, tied or separate output matrix, no biases. Anything else in a config is refused, never ignored.
 """
 
 from __future__ import annotations
@@ -120,13 +121,16 @@ class KeyValueCache:
         self.length = 0
 
     def append(self, layer: int, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Store [rows, kv_heads, new, head_dim] after the `length` known positions; return views of everything so far."""
+        """Store [rows, kv_heads, new, head_dim] after the `length` known positions; return views of everything so
+        far.
+        """
         end = self.length + k.shape[2]
         keys, values = self.keys[layer], self.values[layer]
         if keys is None or keys.shape[2] < end:
             room = end + 32 if keys is None else max(end, 2 * keys.shape[2])
-            grown = k.new_zeros(k.shape[0], k.shape[1], room, k.shape[3]), k.new_zeros(
-                k.shape[0], k.shape[1], room, k.shape[3]
+            grown = (
+                k.new_zeros(k.shape[0], k.shape[1], room, k.shape[3]),
+                k.new_zeros(k.shape[0], k.shape[1], room, k.shape[3]),
             )
             if keys is not None:
                 grown[0][:, :, : self.length] = keys[:, :, : self.length]
@@ -146,7 +150,9 @@ class KeyValueCache:
 def rotary_tables(shape: LlamaShape, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """cos and sin [..., head_dim] float32 at integer `positions`, the two halves of a head rotating together."""
     d = shape.head_dim
-    inverse = 1.0 / (shape.rope_theta ** (torch.arange(0, d, 2, dtype=torch.int64, device=positions.device).float() / d))
+    inverse = 1.0 / (
+        shape.rope_theta ** (torch.arange(0, d, 2, dtype=torch.int64, device=positions.device).float() / d)
+    )
     angle = positions.float().unsqueeze(-1) * inverse
     angle = torch.cat((angle, angle), dim=-1)
     return angle.cos(), angle.sin()
@@ -236,7 +242,9 @@ class Decoder(nn.Module):
 
 
 class Llama(nn.Module):
-    """Weights are uninitialized until `initialize` or a checkpoint fills them. `hidden` then `logits`: split so that a caller computes the output matrix only where it needs it."""
+    """Weights are uninitialized until `initialize` or a checkpoint fills them. `hidden` then `logits`: split so that
+    a caller computes the output matrix only where it needs it.
+    """
 
     def __init__(self, shape: LlamaShape):
         super().__init__()
@@ -268,8 +276,8 @@ class Llama(nn.Module):
     ) -> torch.Tensor:
         """Last hidden states [rows, new, hidden] float32 for ids [rows, new] int64.
 
-        Without `mask` attention is causal over the given ids (right padding needs no mask: nothing real looks at it); a boolean
-        mask [rows, 1, new, known + new] is True where a query may look. `cache` grows by `new` positions.
+        Without `mask` attention is causal over the given ids (right padding needs no mask: nothing real looks at it);
+        a boolean mask [rows, 1, new, known + new] is True where a query may look. `cache` grows by `new` positions.
         """
         if positions is None:
             positions = torch.arange(ids.shape[1], device=ids.device)[None]

@@ -1,8 +1,8 @@
 """AdamW over one flat buffer of all parameters, gradient clipping included.
 
-Guarantee: the update is that of `torch.optim.AdamW` after `clip_grad_norm_` (to float32 rounding). Why not those: on a small model their
-hundreds of little tensors cost more than the arithmetic, and constructing any torch optimizer imports torch's compiler, 1.2 CPU seconds
-in every training process.
+Guarantee: the update is that of `torch.optim.AdamW` after `clip_grad_norm_` (to float32 rounding). Why not those: on
+a small model their hundreds of little tensors cost more than the arithmetic, and constructing any torch optimizer
+imports torch's compiler, 1.2 CPU seconds in every training process.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ class FlatAdamW:
 
     @torch.no_grad()
     def step(self, lr: float, clip: float) -> float:
-        """Update once, empty the gradients, and return their norm before clipping (an update is skipped when it is not finite)."""
+        """Update once, empty the gradients, and return their norm before clipping (an update is skipped when it is
+        not finite).
+        """
         norm = self.grads.norm().item()
         if not norm < float("inf"):
             return norm

@@ -1,10 +1,12 @@
 """The training forward pass: documents laid end to end, no padding outside attention, optional bf16 matrix products.
 
-Guarantees: a document's hidden states are those of `Llama.hidden` on it alone (float32: to rounding); documents never see each
-other. Weights, activations, sums and the optimizer stay float32; with bfloat16 only the operands of matrix products are rounded.
+Guarantees: a document's hidden states are those of `Llama.hidden` on it alone (float32: to rounding); documents never
+see each other. Weights, activations, sums and the optimizer stay float32; with bfloat16 only the operands of matrix
+products are rounded.
 
-Why not padding or autocast: measured on one AVX-512-bf16 core at d=192 (tokens of a training step per CPU second): padded
-float32 6.0 k, autocast 10.5 k, this 14 k or more, and it wastes nothing on padding.
+Why not padding or autocast: at d=192 on one core with AVX-512 bfloat16 products this trains 2.1 times as many real
+tokens a CPU second as the same pass in float32 (12.2 k against 5.7 k, measured side by side on a busy machine).
+Autocast gave 1.8 times on padded batches, before padding is counted.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ class Layout:
     """Where each document lies and how documents are grouped for attention.
 
     `groups` holds (rows, length, slots): `slots` [tokens] int64 are the places of the group's tokens in a padded
-    [rows * length] array; groups follow one another in token order and no document is shorter than half its group's longest.
+    [rows * length] array; groups follow one another in token order and no document is shorter than half its group's
+    longest.
     """
 
     def __init__(self, starts: list[int]):

@@ -1,7 +1,7 @@
 """Word error rate on a few development utterances while continued pretraining runs.
 
-Guarantees: a probe changes neither weights nor batches (only time passes), and always asks the same utterances: the first `count` usable
-ones of the manifest.
+Guarantees: a probe changes neither weights nor batches (only time passes), and always asks the same utterances: the
+first `count` usable ones of the manifest.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from spire.training.log import JsonLines
 
 
 def word_error_rate(references: list[str], hypotheses: list[str]) -> float:
-    """Corpus WER in percent, both sides through Whisper's English normalizer. Raises UserError without reference words."""
+    """Corpus WER in percent, both sides through Whisper's English normalizer. Raises UserError without reference
+    words.
+    """
     import jiwer
     from whisper_normalizer.english import EnglishTextNormalizer
 
@@ -26,7 +28,9 @@ def word_error_rate(references: list[str], hypotheses: list[str]) -> float:
 
 
 class WerProbe:
-    """Call with the number of steps done; every `every` steps it decodes, writes {step, wer, n, cut_off} and returns a note."""
+    """Call with the number of steps done; every `every` steps it decodes, writes {step, wer, n, cut_off} and returns
+    a note.
+    """
 
     def __init__(self, model, vocabulary, manifest: str, units: str, count: int, every: int, log: JsonLines):
         pairs, _ = usable(read_pairs(manifest, units))

@@ -1,4 +1,4 @@
-"""What the three training scripts share: command-line flags of the recipe, and one run from corpus to model directory."""
+"""What the training scripts share: flags of the recipe, and one run from a corpus to a model directory."""
 
 from __future__ import annotations
 
@@ -23,8 +23,12 @@ def add_recipe_flags(parser: argparse.ArgumentParser, lr: float, tokens_per_step
     group.add_argument("--weight-decay", type=float, default=0.05)
     group.add_argument("--clip", type=float, default=1.0, help="largest gradient norm")
     group.add_argument("--seed", type=int, default=1)
-    group.add_argument("--threads", type=int, default=1, help="CPU threads; part of the recipe, as sums round differently")
-    group.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="operands of matrix products")
+    group.add_argument(
+        "--threads", type=int, default=1, help="CPU threads; part of the recipe, as sums round differently"
+    )
+    group.add_argument(
+        "--precision", choices=("auto", "fp32", "bf16"), default="auto", help="operands of matrix products"
+    )
     group.add_argument("--max-length", type=int, default=1024, help="longer lines are left out and counted")
     group.add_argument("--log-every", type=int, default=25, help="updates between lines of the log")
     parser.add_argument("--log", help="training log to write (default: train_log.jsonl beside --out)")
@@ -60,8 +64,9 @@ def run_training(
 ) -> None:
     """Tokenize args.corpus, announce, train, write args.out: a model directory with training.json.
 
-    `model_of()` gives the starting model; `probe_of(model)` the function called after every step. Nothing is left at args.out
-    when anything fails. Times go into the log only: the directory has the same bytes whenever the same run is repeated.
+    `model_of()` gives the starting model; `probe_of(model)` the function called after every step. Nothing is left at
+    args.out when anything fails. Times go into the log only: the directory has the same bytes whenever the same run
+    is repeated.
     """
     corpus_path, out = args.corpus, args.out
     from spire.training.checkpoint import new_directory, write_model
@@ -115,13 +120,14 @@ def announce(label: str, corpus, model, settings) -> None:
     planned = settings.steps * settings.tokens_per_step
     parameters = sum(p.numel() for p in model.parameters())
     dtype, reason = choose_dtype(settings.precision)
-    # 6 operations a parameter and token; an AVX-512 core does about 80 (fp32) or 150 (bf16) thousand million a second all told.
+    # 6 operations a parameter and token; an AVX-512 core does about 80 (fp32) or 150 (bf16) thousand million a second
+    # all told.
     seconds = 6 * parameters * planned / (75e9 if str(dtype).endswith("float32") else 140e9)
     print(
-        f"{label}: {len(corpus):,} lines, {tokens:,} tokens in {len(corpus.blocks)} block(s) ({', '.join(corpus.blocks)})"
+        f"{label}: {len(corpus):,} lines, {tokens:,} tokens in {', '.join(corpus.blocks)}"
         + (f", {corpus.dropped} lines too long" if corpus.dropped else "")
-        + f"\n{label}: {parameters:,} parameters, {settings.steps:,} steps x {settings.tokens_per_step:,} tokens = {planned:,} "
-        f"tokens ({planned / tokens:.1f} epochs), products in {str(dtype).removeprefix('torch.')} ({reason}), "
+        + f"\n{label}: {parameters:,} parameters, {settings.steps:,} steps x {settings.tokens_per_step:,} tokens "
+        f"= {planned:,} ({planned / tokens:.1f} epochs), products in {str(dtype).removeprefix('torch.')} ({reason}), "
         f"{settings.threads} thread(s), roughly {seconds:.0f} CPU s",
         file=sys.stderr,
         flush=True,

@@ -12,8 +12,8 @@ SHAPES = ("wsd", "cosine", "linear", "constant")
 def rate(step: int, steps: int, peak: float, warmup: int, shape: str = "wsd", floor: float = 0.02) -> float:
     """Learning rate of `step` (0-based) out of `steps`.
 
-    All shapes rise linearly over `warmup` steps to `peak`. Then "wsd" stays there until half of the run and falls linearly
-    to `floor` x peak at the end; "linear" falls at once; "cosine" falls along half a cosine; "constant" stays.
+    All shapes rise linearly over `warmup` steps to `peak`. Then "wsd" stays there until half of the run and falls
+    linearly to `floor` x peak at the end; "linear" falls at once; "cosine" falls along half a cosine; "constant" stays.
 
     >>> [round(rate(s, 10, 1.0, 2), 2) for s in (0, 1, 4, 9)]
     [0.5, 1.0, 1.0, 0.22]

@@ -1,12 +1,14 @@
 """One training loop for the base model, continued pretraining and instruction tuning.
 
-Guarantees: weights depend on the starting model, the corpus, the settings, the number of threads and the kind of CPU only; a loss
-that is not a number or runs away stops the run with advice and leaves no model behind.
+Guarantees: weights depend on the starting model, the corpus, the settings, the number of threads and the kind of CPU
+only; a loss that is not a number or runs away stops the run with advice and leaves no model behind.
 """
 
 from __future__ import annotations
 
+import ctypes
 import math
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,7 +31,9 @@ _TARGET_MULTIPLE = 256
 
 @dataclass(frozen=True)
 class Settings:
-    """The recipe. `unit_weight` is the loss weight of speech units (text has 1); `tokens_per_step` counts real tokens."""
+    """The recipe. `unit_weight` is the loss weight of speech units (text has 1); `tokens_per_step` counts real
+    tokens.
+    """
 
     steps: int
     tokens_per_step: int
@@ -57,7 +61,9 @@ class Settings:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run did: steps, tokens seen, epochs begun, loss over the last tenth, CPU and wall seconds, precision and its reason."""
+    """What a run did: steps, tokens seen, epochs begun, loss over the last tenth, CPU and wall seconds, precision and
+    its reason.
+    """
 
     steps: int
     tokens: int
@@ -103,8 +109,6 @@ def keep_freed_memory() -> None:
 
     Does nothing under other C libraries.
     """
-    import ctypes
-
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError):
@@ -145,13 +149,13 @@ def train(
     label: str,
     probe: Callable[[int], str] | None = None,
 ) -> Outcome:
-    """Train `model` in place. `probe(step)` is called after every step and returns a note for the progress line ("" for none)."""
+    """Train `model` in place. `probe(step)` is called after every step and returns a note for the progress line (""
+    for none).
+    """
     torch.set_num_threads(settings.threads)
     keep_freed_memory()
     dtype, reason = choose_dtype(settings.precision)
-    optimizer = FlatAdamW(
-        list(model.parameters()), settings.beta1, settings.beta2, weight_decay=settings.weight_decay
-    )
+    optimizer = FlatAdamW(list(model.parameters()), settings.beta1, settings.beta2, weight_decay=settings.weight_decay)
     means, watch = _Means(corpus.blocks), _Watch(settings)
     stream = batches(corpus, settings.tokens_per_step, settings.seed)
     wall, cpu, seen, epoch, since = time.monotonic(), time.process_time(), 0, 0, 0.0
@@ -202,9 +206,11 @@ def train(
 
 
 def _estimate(label: str, steps: int, done: int, cpu: float) -> None:
-    import sys
-
-    print(f"{label}: {cpu / done:.3f} CPU s a step, about {cpu / done * steps:.0f} CPU s in all", file=sys.stderr, flush=True)
+    print(
+        f"{label}: {cpu / done:.3f} CPU s a step, about {cpu / done * steps:.0f} CPU s in all",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 class _Watch:
