@@ -135,3 +135,30 @@ def test_moving_the_results_elsewhere_keeps_them(fresh):
 def test_a_changed_data_file_is_named(fresh):
     (fresh.folder / "data.txt").write_text("more data\n")
     assert "input data changed (" in fresh.run("status").stdout
+
+
+SUMMARY = """
+summary sizes {
+  of train > bytes lines {
+    wc -c < $model > $bytes
+    wc -l < $model > $lines
+  }
+  of prep > words {
+    wc -w < $out > $words
+    test -d $TASK_DIR
+  }
+}
+"""
+
+
+def test_summary(fresh):
+    fresh.tape(TAPE + SUMMARY)
+    lines = fresh.run("summary").stdout.splitlines()
+    assert lines == ["# Variable branch points: Lang", "Lang\tbytes\tlines\twords", "en\t17\t2\t2", "de\t16\t2\t2"]
+    fresh.run("purge", "train", "Lang.de", "-y")
+    assert fresh.run("summary", "sizes").stdout.splitlines()[-1] == "de\t--\t--\t2"
+    assert json.loads(fresh.run("summary", "--json").stdout)["sizes"][1]["values"]["bytes"] is None
+    fresh.tape(TAPE + SUMMARY.replace("wc -w < $out > $words", "printf 'a\\nb\\n' > $words"))
+    broken = fresh.run("summary")
+    assert broken.returncode == 1 and "words must have exactly one line, not 2" in broken.stderr
+    assert "unknown summary 'x'" in fresh.run("summary", "x").stderr

@@ -216,3 +216,22 @@ def test_early_cutoff_stops_at_equal_bytes(tmp_path):
     assert names(outcome.made) == ["a"] and names(outcome.reused) == ["b"]
     outcome = run(tmp_path, *chain("echo other > $out"))
     assert names(outcome.made) == ["a", "b"] and read(tmp_path, "b") == "other\n"
+
+
+def test_a_folder_that_no_task_made_is_never_deleted(tmp_path):
+    precious = tmp_path / "a" / BASELINE / "thesis.tex"
+    precious.parent.mkdir(parents=True)
+    precious.write_text("years")
+    outcome = run(tmp_path, task("a", "echo > $out"), task("b", "echo > $out"))
+    assert precious.read_text() == "years" and names(outcome.made) == ["b"]
+    assert "no task made what is in it" in outcome.failed[0].reason and "hint: move it" in outcome.failed[0].reason
+
+
+def test_a_new_output_is_missed_and_a_record_of_a_newer_engine_is_read(tmp_path):
+    run(tmp_path, task("a", "echo > $out"))
+    assert reasons(states(tmp_path, task("a", "echo > $out", outputs=("out", "more"))), "a") == [
+        "output more is missing"
+    ]
+    record = tmp_path / "a" / BASELINE / "ducttape_record.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "energy_joules": 3}))
+    assert status(states(tmp_path, task("a", "echo > $out"))) == {"a": "complete"}

@@ -20,9 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ducttape.plan.tasks import PackageDefinition, Plan
-from ducttape.run.imports import closure
+from ducttape.run.imports import ImportMemory, closure
 from ducttape.run.local import environment, script
-from ducttape.store.attic import remove
 from ducttape.store.commands import normalize
 from ducttape.store.digest import DigestCache, digest_bytes
 from ducttape.store.layout import Layout, component
@@ -53,12 +52,14 @@ class Packages:
 
     def __init__(self, plan: Plan, layout: Layout, cache: DigestCache, auto_update: bool = False):
         self._layout, self._cache, self._auto_update = layout, cache, auto_update
+        self._imports = ImportMemory(cache, layout.digests)
         wanted = dict.fromkeys(name for task in plan.tasks.values() for name in task.packages)
         self.all: dict[str, Package] = {}
         for name in wanted:
             if name not in plan.packages:
                 raise TapeError(Diagnostic(f"unknown package '{name}'", hint=did_you_mean(name, plan.packages)))
             self.all[name] = self._resolve(plan.packages[name])
+        self._imports.flush()
 
     @property
     def versions(self) -> dict[str, str]:
@@ -130,7 +131,7 @@ class Packages:
         if any(p.name == "roots" for p in definition.versioner_params):
             folder, text, _ = _param(definition, "roots")
             roots = [Path(os.path.abspath(folder / os.path.expanduser(r))) for r in text.split()]
-        sources = closure(path, roots, span)
+        sources = closure(path, roots, span, self._imports)
         files = {name: self._cache.path(source) or "" for name, source in sorted(sources.items())}
         text = "".join(f"{name}\0{digest}\0" for name, digest in files.items())
         return digest_bytes(f"python\0{path.name}\0{text}".encode())[:_LENGTH], files, sources
@@ -199,7 +200,7 @@ class Packages:
         (work / "build_exit_code.txt").write_text(str(code), encoding="utf-8")
         if code:
             failed = self._layout.packages / component(definition.name) / "failed"
-            remove(failed)
+            shutil.rmtree(failed, ignore_errors=True)
             os.rename(work, failed)
             problem = f"package {definition.name}: its build commands ended with exit code {code}"
             raise TapeError(Diagnostic(problem, definition.span, hint=f"see {failed / 'build_stderr.txt'}"))

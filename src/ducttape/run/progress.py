@@ -129,6 +129,7 @@ class Live(Lines):
         super().__init__(total, paint, echo=False)
         self._expected = expected
         self._start: dict[TaskKey, float] = {}
+        self._directories: dict[TaskKey, Path] = {}
         self._failures = 0
         self._last = 0.0
 
@@ -156,6 +157,7 @@ class Live(Lines):
 
     def started(self, task: RealizedTask, directory: Path) -> None:
         self._start[task.key] = time.monotonic()
+        self._directories[task.key] = directory
 
     def ended(self, task: RealizedTask) -> None:
         self._start.pop(task.key, None)
@@ -165,7 +167,9 @@ class Live(Lines):
         super().failed(task, failure)
 
     def tick(self) -> None:
+        from rich.console import Group
         from rich.table import Table
+        from rich.text import Text
 
         now = time.monotonic()
         if now - self._last < self.interval:
@@ -174,10 +178,19 @@ class Live(Lines):
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
         for key, start in list(self._start.items())[:20]:
             elapsed, expected = now - start, self._expected.get(key)
-            table.add_row("running", str(key), duration(elapsed), f"of about {duration(expected)}" if expected else "")
+            of = f"of about {duration(expected)}" if expected else ""
+            table.add_row("running", str(key), duration(elapsed), of, Text(self._last_line(key), style="dim"))
         failed = f", {self._failures} failed" if self._failures else ""
-        table.add_row("", f"{self._done}/{self._total} settled, {len(self._start)} running{failed}", "", "")
-        self._live.update(table, refresh=True)
+        counts = Text(f"{self._done}/{self._total} settled, {len(self._start)} running{failed}", style="bold")
+        self._live.update(Group(table, counts), refresh=True)
+
+    def _last_line(self, key: TaskKey) -> str:
+        """The newest line that the task wrote: steps report their progress there."""
+        for name in (STDERR, STDOUT):
+            lines = [line for line in tail(self._directories[key] / name, 3) if line.strip()]
+            if lines:
+                return "".join(c for c in lines[-1].strip() if c.isprintable())[:60]
+        return ""
 
 
 class Silent(Lines):

@@ -226,6 +226,9 @@ class Scheduler:
             self._launch(task, state.identity or self._store.identity(task, self._made)[0], slots, selector)
         except OSError as e:
             self._fail(task, _os_reason(e), e.errno == errno.ENOSPC)
+        except TapeError as e:
+            problem = e.diagnostics[0]
+            self._fail(task, problem.message + (f"; hint: {problem.hint}" if problem.hint else ""))
         return False
 
     def _launch(self, task: RealizedTask, identity: Identity, slots: int, selector) -> None:

@@ -11,7 +11,8 @@ import shutil
 from pathlib import Path
 
 from ducttape.plan.tasks import TaskKey
-from ducttape.store.layout import EXIT_CODE, RECORD, VERSION, Layout, component
+from ducttape.store.layout import EXIT_CODE, OWN_FILES, RECORD, START, VERSION, Layout, component
+from ducttape.syntax.diagnostics import Diagnostic, TapeError
 
 
 def is_worth_keeping(directory: Path) -> bool:
@@ -19,9 +20,7 @@ def is_worth_keeping(directory: Path) -> bool:
     if (directory / RECORD).exists():
         return True
     try:
-        return (directory / EXIT_CODE).read_text().split("\n")[0].strip() == "0" and not (
-            directory / "ducttape_start.json"
-        ).exists()
+        return (directory / EXIT_CODE).read_text().split("\n")[0].strip() == "0" and not (directory / START).exists()
     except OSError:
         return False
 
@@ -55,10 +54,29 @@ def move_away(layout: Layout, key: TaskKey) -> Path | None:
 
 
 def remove(directory: Path) -> None:
-    """Delete a task directory; its record goes first, so that a kill half-way leaves nothing that counts."""
+    """Delete a task directory. Raises `TapeError` for a folder that has files but none of this engine's or the
+    original's.
+
+    The record goes first, so that a kill half-way leaves nothing that counts, and the engine's other files last,
+    so that what is left is still known for a task directory.
+    """
     if directory.is_symlink() or not directory.is_dir():
-        directory.unlink(missing_ok=True)
-        return
+        raise TapeError(Diagnostic(f"{directory} is in the way of a task directory", hint="move it elsewhere"))
+    entries = list(directory.iterdir())
+    own = [e for e in entries if e.name in OWN_FILES]
+    if entries and not own:
+        problem = f"{directory} is where a task's results go, but no task made what is in it"
+        raise TapeError(Diagnostic(problem, hint="move it elsewhere, or choose another folder for results with -O DIR"))
     (directory / RECORD).unlink(missing_ok=True)
     (directory / EXIT_CODE).unlink(missing_ok=True)
+    for entry in entries:
+        if entry.name in OWN_FILES:
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink(missing_ok=True)
+    for entry in own:
+        entry.unlink(missing_ok=True)
+    # A full remove, in case something was written meanwhile.
     shutil.rmtree(directory)

@@ -12,14 +12,14 @@ import json
 import os
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from ducttape.store.commands import normalize
 from ducttape.store.layout import RECORD
 
 FORMAT = 1
-ENGINE_VERSION = "1.0.0"
+ENGINE_VERSION = "0.1.0"
 _SHOWN = 60
 
 
@@ -157,8 +157,9 @@ class Record:
             if data.pop("format") != FORMAT:
                 return None
             identity = data.pop("identity")
-            identity.pop("commands", None)
-            return cls(identity=Identity(**identity), **data)
+            # A newer engine may write more than this one knows.
+            known = {f.name: data[f.name] for f in fields(cls) if f.name in data}
+            return cls(identity=Identity(**{f.name: identity[f.name] for f in fields(Identity)}), **known)
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None
 

@@ -148,9 +148,9 @@ class Store:
         outputs: dict[str, str] = {}
         for output in task.outputs:
             digest = self.cache.path(self.layout.output(task, output))
-            if digest is None and (record is None or output.name in record.output_digests):
+            if digest is None:
                 return State(Status.INCOMPLETE, [f"output {output.name} is missing"], record)
-            outputs[output.name] = digest or ""
+            outputs[output.name] = digest
         identity, waiting, missing = self.identity(task, made)
         if record is None:
             if waiting:
