@@ -1,6 +1,6 @@
 """Learn the speech units: k-means on frames of an encoder.
 
-    python scripts/units_kmeans.py --encoder out/hubert --layer 2 --normalize meanvar --clusters 200 \
+    python scripts/units_kmeans.py --encoder out/hubert --layer 2 --normalize meanvar --smooth 1 --clusters 200 \
         --manifest out/train/manifest.jsonl --frames 60000 --seed 1 --out out/kmeans.safetensors
 """
 
@@ -20,6 +20,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--encoder", required=True, help="mfcc, mfccctx, or the folder of a HuBERT")
     parser.add_argument("--layer", type=int, default=0, help="HuBERT: take features after this layer (1-based)")
     parser.add_argument("--normalize", choices=NORMALIZATIONS, default="none", help="each dimension, over an utterance")
+    parser.add_argument("--smooth", type=int, default=0, help="average frames with neighbours this often")
     parser.add_argument("--clusters", type=int, required=True)
     parser.add_argument("--manifest", type=Path, required=True)
     parser.add_argument("--frames", type=int, default=60_000, help="frames to learn from")
@@ -29,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=1, help="torch threads")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args(argv)
-    encoder = open_encoder(args.encoder, args.layer, args.normalize, args.threads)
+    encoder = open_encoder(args.encoder, args.layer, args.normalize, args.smooth, args.threads)
     frames = sample_frames(encoder, args.manifest, args.frames, args.seed)
     centroids = fit(frames, args.clusters, args.seed, args.iterations, args.pca)
     metadata = encoder.metadata() | {

@@ -1,6 +1,6 @@
 """Pretrain a small HuBERT from scratch on the audio of a manifest; labels are k-means of cepstra.
 
-    python scripts/units_pretrain.py --manifest out/train/manifest.jsonl --steps 900 --seed 1 --out out/hubert
+    python scripts/units_pretrain.py --manifest out/train/manifest.jsonl --steps 850 --seed 1 --out out/hubert
 """
 
 from __future__ import annotations

@@ -12,9 +12,11 @@ import units_kmeans
 import units_label
 import units_report
 
-from spire.audio import write_wav
+from spire.audio import load_utterance, write_wav
 from spire.errors import UserError
-from spire.manifest import Utterance, write_manifest
+from spire.manifest import Utterance, read_manifest, write_manifest
+from spire.units.encoder import open_encoder
+from spire.units.kmeans import load
 from spire.units.label import read_frames
 from spire.units.report import entropy_bits, phone_measures
 from spire.units.text import deduplicate, from_pua
@@ -94,6 +96,20 @@ def test_a_foreign_kmeans_is_refused(corpus):
     with pytest.raises(UserError, match="'mfccctx'.*trained on 'mfcc'.*91 dimensions, centroids 39"):
         run_label(corpus, make_kmeans(corpus), "good", encoder="mfccctx")
     assert not (corpus / "units").exists()
+
+
+def test_smoothing_and_normalization_follow_the_kmeans(corpus):
+    args = ["--encoder", "mfcc", "--clusters", "6", "--manifest", f"{corpus}/good.jsonl", "--normalize", "mean"]
+    assert units_kmeans.main([*args, "--smooth", "2", "--out", f"{corpus}/s"]) == 0
+    smooth, plain = (read_frames(run_label(corpus, k, "good") / "good.frames.npz")
+                     for k in (f"{corpus}/s", make_kmeans(corpus)))
+    wav = load_utterance(read_manifest(corpus / "good.jsonl")[0])
+    features = open_encoder("mfcc").features(wav)
+    for _ in range(2):
+        padded = np.concatenate((features[:1], features, features[-1:]))
+        features = (padded[:-2] + 2 * padded[1:-1] + padded[2:]) / 4
+    assert np.array_equal(load(f"{corpus}/s").label(features - features.mean(axis=0)), smooth[0])
+    assert sum(len(deduplicate(f)) for f in smooth) < sum(len(deduplicate(f)) for f in plain)
 
 
 def test_all_unreadable_is_an_error(corpus):

@@ -23,7 +23,8 @@ class Encoder:
     """Features of 16 kHz speech.
 
     Attributes: name ("mfcc", "mfccctx", "hubert"); digest (of the weights, "" without any); layer (0 without any);
-    dim (of one frame); rate_hz (frames a second); normalization (of each dimension over the utterance, applied last).
+    dim (of one frame); rate_hz (frames a second); smoothing (how often frames are averaged with their neighbours by
+    1/4, 1/2, 1/4: fewer units that last one frame only); normalization (of each dimension over the utterance, last).
     """
 
     name = ""
@@ -32,10 +33,13 @@ class Encoder:
     dim = 0
     rate_hz = RATE_HZ
 
-    def __init__(self, normalization: str = "none"):
+    def __init__(self, normalization: str = "none", smoothing: int = 0):
         if normalization not in NORMALIZATIONS:
             raise UserError(f"unknown normalization {normalization!r}", hint="one of " + ", ".join(NORMALIZATIONS))
+        if smoothing < 0:
+            raise UserError(f"smoothing {smoothing} is negative", hint="0 is none, 1 the usual amount")
         self.normalization = normalization
+        self.smoothing = smoothing
 
     def features(self, wav: np.ndarray) -> np.ndarray:
         """float32 [N] at 16 kHz to float32 [T, dim]; T is 0 when N < 400, else floor((N - 80) / 320)."""
@@ -44,7 +48,7 @@ class Encoder:
     def stream(self, wavs: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """`features` of each waveform, in input order; reads ahead as far as batching pays, never the whole input."""
         for raw in self._raw_stream(wavs):
-            yield _normalize(raw, self.normalization)
+            yield _normalize(_smooth(raw, self.smoothing), self.normalization)
 
     def _raw_stream(self, wavs: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         raise NotImplementedError
@@ -56,6 +60,7 @@ class Encoder:
             "encoder_digest": self.digest,
             "layer": str(self.layer),
             "rate_hz": f"{self.rate_hz:g}",
+            "smoothing": str(self.smoothing),
             "normalization": self.normalization,
         }
 
@@ -63,8 +68,8 @@ class Encoder:
 class MfccEncoder(Encoder):
     """Cepstra with slopes (39 dimensions), or cepstra with three neighbours on each side (`context`, 91)."""
 
-    def __init__(self, context: bool = False, normalization: str = "none"):
-        super().__init__(normalization)
+    def __init__(self, context: bool = False, normalization: str = "none", smoothing: int = 0):
+        super().__init__(normalization, smoothing)
         self.name = "mfccctx" if context else "mfcc"
         self._function = mfcc.context_features if context else mfcc.mfcc_features
         self.dim = mfcc.CEPSTRA * (2 * mfcc.CONTEXT + 1 if context else 3)
@@ -73,7 +78,9 @@ class MfccEncoder(Encoder):
         return map(self._function, wavs)
 
 
-def open_encoder(spec: str, layer: int = 0, normalization: str = "none", threads: int = 1) -> Encoder:
+def open_encoder(
+    spec: str, layer: int = 0, normalization: str = "none", smoothing: int = 0, threads: int = 1
+) -> Encoder:
     """`mfcc`, `mfccctx`, or the folder of a HuBERT in Hugging Face form, cut after `layer` (1-based).
 
     UserError when the folder is missing or holds something else, or has fewer layers.
@@ -81,18 +88,22 @@ def open_encoder(spec: str, layer: int = 0, normalization: str = "none", threads
     if spec in ("mfcc", "mfccctx"):
         if layer:
             raise UserError(f"{spec} has no layers, but layer {layer} was asked for", hint="leave out --layer")
-        return MfccEncoder(context=spec == "mfccctx", normalization=normalization)
+        return MfccEncoder(spec == "mfccctx", normalization, smoothing)
     if not Path(spec).is_dir():
         hint = "mfcc, mfccctx, or a folder with config.json and model.safetensors"
         raise UserError(f"{spec}: no such encoder", hint)
     from spire.units.hubert_encoder import HubertEncoder
 
-    return HubertEncoder(spec, layer, normalization, threads=threads)
+    return HubertEncoder(spec, layer, normalization, smoothing, threads=threads)
 
 
 def encoder_for(kmeans: KMeans, kmeans_path: str | Path, spec: str, layer: int = 0, threads: int = 1) -> Encoder:
-    """The encoder with the normalization the k-means was trained on; UserError when the two do not belong together."""
-    encoder = open_encoder(spec, layer, kmeans.metadata.get("normalization", "none"), threads)
+    """The encoder, smoothed and normalized as for the k-means; UserError when the two do not belong together."""
+    smoothing = kmeans.metadata.get("smoothing", "0")
+    if not smoothing.isdecimal():
+        raise UserError(f"{kmeans_path}: smoothing is {smoothing!r}", hint="make it again with units_kmeans.py")
+    normalization = kmeans.metadata.get("normalization", "none")
+    encoder = open_encoder(spec, layer, normalization, int(smoothing), threads)
     differences = [
         f"{key} is {ours!r}, the k-means was trained on {kmeans.metadata[key]!r}"
         for key, ours in encoder.metadata().items()
@@ -104,6 +115,13 @@ def encoder_for(kmeans: KMeans, kmeans_path: str | Path, spec: str, layer: int =
         hint = "label with the encoder and layer the k-means was made with, or run units_kmeans.py again"
         raise UserError(f"{kmeans_path} does not belong to {spec}: " + "; ".join(differences), hint)
     return encoder
+
+
+def _smooth(features: np.ndarray, passes: int) -> np.ndarray:
+    for _ in range(passes if len(features) else 0):
+        padded = np.pad(features, ((1, 1), (0, 0)), mode="edge")
+        features = 0.25 * (padded[:-2] + padded[2:]) + 0.5 * padded[1:-1]
+    return features
 
 
 def _normalize(features: np.ndarray, normalization: str) -> np.ndarray:

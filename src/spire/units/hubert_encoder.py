@@ -39,9 +39,15 @@ class HubertEncoder(Encoder):
     name = "hubert"
 
     def __init__(
-        self, folder: str | Path, layer: int, normalization: str = "none", eps: float = 1e-7, threads: int = 1
+        self,
+        folder: str | Path,
+        layer: int,
+        normalization: str = "none",
+        smoothing: int = 0,
+        eps: float = 1e-7,
+        threads: int = 1,
     ):
-        super().__init__(normalization)
+        super().__init__(normalization, smoothing)
         if layer < 1:
             raise UserError(f"{folder}: layer {layer} is not a layer", hint="--layer counts from 1")
         torch.set_num_threads(threads)

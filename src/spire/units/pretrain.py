@@ -34,10 +34,10 @@ class Pretraining:
     """Settings of a run. `label_clusters` may name several label sets, whose losses are averaged; `precision` is that
     of the linear layers' products in training (float32 or bfloat16)."""
 
-    steps: int = 900
+    steps: int = 850
     batch: int = 16
     frames: int = 75
-    peak_rate: float = 2e-3
+    peak_rate: float = 3e-3
     warmup: float = 0.08
     weight_decay: float = 0.01
     clip: float = 1.0
