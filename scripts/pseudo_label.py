@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
         spread = " ".join(f"{name} {value:.3f}" for name, value in distribution(labels).items())
         lowest = min((label.score for label in kept), default=0.0)
         print(
-            f"{target}: {len(items)} transcripts, {len(labels)} translated, {len(kept)} kept; {METHOD} >= {lowest:.3f}; "
+            f"{target}: {len(items)} texts, {len(labels)} translated, {len(kept)} kept, {METHOD} >= {lowest:.3f}; "
             f"{spread}; {time.process_time() - started:.1f} CPU s so far",
             file=sys.stderr,
             flush=True,

@@ -76,6 +76,9 @@ def test_packed_documents_are_as_if_alone(shape):
         packed = packed_hidden(model, ids, positions, Layout(starts), torch.float32)
         for a, b in zip(starts, starts[1:], strict=False):
             assert (packed[a:b] - model.hidden(ids[None, a:b])[0]).abs().max() < 1e-5
+        some = torch.tensor([3, 50, 0, 70])
+        chosen = packed_hidden(model, ids, positions, Layout(starts), torch.float32, some)
+        assert (chosen - packed[some]).abs().max() < 1e-5
         # Rounding to bfloat16 is felt in the third digit, not more.
         rounded = packed_hidden(model, ids, positions, Layout(starts), torch.bfloat16)
     assert (rounded - packed)[: starts[-1]].abs().mean() < 0.02

@@ -86,7 +86,6 @@ def choose_dtype(precision: str) -> tuple[torch.dtype, str]:
 def batch_loss(model: Llama, batch: Batch, unit_weight: float, dtype: torch.dtype):
     """(loss, nll [m], kinds [m], blocks [m]) of the m targets of a batch; the loss is the weighted mean of nll."""
     ids = torch.from_numpy(batch.ids)
-    hidden = packed_hidden(model, ids, torch.from_numpy(batch.positions), Layout(batch.starts), dtype)
     # Token i is predicted from the state of token i - 1; a document's first token never carries loss.
     targets = torch.from_numpy(batch.kinds != NO_LOSS).nonzero().squeeze(1)
     targets = targets[torch.from_numpy(batch.positions)[targets] > 0]
@@ -99,7 +98,8 @@ def batch_loss(model: Llama, batch: Batch, unit_weight: float, dtype: torch.dtyp
     spare = -n % _TARGET_MULTIPLE
     targets = torch.cat((targets, targets.new_ones(spare)))
     weights = torch.cat((weights, weights.new_zeros(spare)))
-    states = hidden.index_select(0, targets - 1)
+    positions = torch.from_numpy(batch.positions)
+    states = packed_hidden(model, ids, positions, Layout(batch.starts), dtype, targets - 1)
     loss, nll = OutputLoss.apply(states, model.lm_head.weight, ids[targets], weights, dtype)
     return loss, nll[:n], kinds, blocks
 
