@@ -166,6 +166,18 @@ def test_a_reader_that_goes_away_is_no_error(place):
     assert "Traceback" not in done.stderr and "Broken" not in done.stderr
 
 
+def test_a_run_goes_on_when_nobody_reads_it_any_more(tmp_path):
+    import subprocess
+
+    from tapes_by_hand import command, environment
+
+    place = Place(tmp_path)
+    place.tape("task a > out {\n  for i in 1 2 3 4 5 6; do echo $i; sleep 0.1; done\n  echo end > $out\n}\n")
+    pipe = f"({' '.join(command('x.tape', '-O', 'out', '-y'))}; echo $? > code) 2>&1 | head -n 1"
+    subprocess.run(["bash", "-c", pipe], cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL)
+    assert place.read("a/Baseline.baseline/out") == "end\n" and (tmp_path / "code").read_text() == "0\n"
+
+
 def test_colours_only_on_terminals(place):
     assert "\x1b" not in place.run("--dry-run", NO_COLOR="").stderr
 

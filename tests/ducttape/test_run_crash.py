@@ -223,3 +223,21 @@ def test_a_disk_full_of_other_things_stops_before_any_task(tmp_path, small_disk)
     assert full.returncode == 1 and "Traceback" not in full.stderr and "hint: free some space" in full.stderr
     (small_disk / "filler").unlink()
     assert on(small_disk, place).returncode == 0
+
+
+def test_a_supervisor_that_was_killed_is_replaced(tmp_path):
+    from hand_plans import names, run, task
+
+    kill = "kill -9 $(pgrep -P $PPID -f supervisor.py)\nsleep 0.1\necho > $out"
+    outcome = run(tmp_path, task("a", kill), task("b", "echo > $out"), task("c", "echo > $out"))
+    assert names(outcome.made) == ["a", "b", "c"]
+
+
+def test_systems_without_process_descriptors_poll(tmp_path, monkeypatch):
+    from hand_plans import names, run, task
+
+    from ducttape.run import local
+
+    monkeypatch.setattr(local, "_process_descriptor", lambda pid: None)
+    outcome = run(tmp_path, task("a", "echo > $out"), task("b", "false", outputs=()), task("c", "echo > $out"), jobs=2)
+    assert names(outcome.made) == ["a", "c"] and len(outcome.failed) == 1

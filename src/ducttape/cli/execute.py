@@ -139,6 +139,8 @@ def _summary(outcome, paint: Paint) -> int:
         parts.append(f"{len(outcome.reused)} already complete")
     if outcome.failed:
         parts.append(f"{len(outcome.failed)} failed")
+    if outcome.stopped:
+        parts.append(f"{len(outcome.stopped)} interrupted")
     if outcome.blocked:
         parts.append(f"{len(outcome.blocked)} not tried")
     say(f"{', '.join(parts)}; {duration(outcome.wall_seconds)}, {duration(outcome.cpu_seconds)} of CPU time")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+from ducttape.run.progress import put
+
 _CODES = {
     "RUN:": "32", "BUILD:": "32", "KEEP:": "33", "DELETE:": "31", "MOVE TO ATTIC:": "33", "WAIT FOR LOCK:": "33",
     "start": "36", "done": "32", "kept": "36", "failed": "1;31", "wait": "33", "interrupted": "1;33",
@@ -26,7 +28,7 @@ class Paint:
 
 def say(text: str = "") -> None:
     """A line for the person, on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    put(sys.stderr, text + "\n")
 
 
 def error_text(text: str, paint: Paint) -> str:

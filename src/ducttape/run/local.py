@@ -38,11 +38,14 @@ class Supervisor:
 
     def __init__(self):
         self._process: subprocess.Popen | None = None
+        self._groups: set[int] = set()
 
     def guard(self, group: int) -> None:
+        self._groups.add(group)
         self._send(f"+{group}\n")
 
     def release(self, group: int) -> None:
+        self._groups.discard(group)
         self._send(f"-{group}\n")
 
     def close(self) -> None:
@@ -53,6 +56,14 @@ class Supervisor:
             self._process = None
 
     def _send(self, line: str) -> None:
+        try:
+            self._write(line)
+        except BrokenPipeError:
+            # Somebody ended it; a new one learns of all that runs.
+            self.close()
+            self._write("".join(f"+{group}\n" for group in self._groups))
+
+    def _write(self, line: str) -> None:
         if self._process is None:
             program = Path(__file__).with_name("supervisor.py")
             self._process = subprocess.Popen(
@@ -88,7 +99,7 @@ def script(body: str) -> str:
 
 
 class Body:
-    """One running body. `fileno()` becomes readable when it ends."""
+    """One running body. `fd` becomes readable when it ends; it is None where the system has no such thing."""
 
     def __init__(self, directory: Path, body: str, env: Mapping[str, str], supervisor: Supervisor, note: Mapping = {}):
         self.directory = directory
@@ -110,7 +121,7 @@ class Body:
                 **note,
             }
             (directory / START).write_text(json.dumps(mark) + "\n", encoding="utf-8")
-            self._pidfd = os.pidfd_open(self.pid)
+            self.fd = _process_descriptor(self.pid)
             with contextlib.suppress(BrokenPipeError):
                 self._process.stdin.write(script(body).encode("utf-8", "surrogateescape"))
                 self._process.stdin.flush()
@@ -123,9 +134,6 @@ class Body:
                 supervisor.release(self.pid)
             raise
 
-    def fileno(self) -> int:
-        return self._pidfd
-
     def terminate(self) -> None:
         self._signal(signal.SIGTERM)
 
@@ -136,17 +144,19 @@ class Body:
         with contextlib.suppress(OSError):
             os.killpg(self.pid, number)
 
-    def wait(self, block: bool = False) -> Ended | None:
-        """How it ended, or None while it runs. What the body left in the background ends here too."""
-        options = os.WEXITED | os.WNOWAIT | (0 if block else os.WNOHANG)
-        if os.waitid(os.P_PID, self.pid, options) is None:
-            return None
+    def has_ended(self) -> bool:
+        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
+
+    def wait(self) -> Ended:
+        """Wait for its end. What the body left in the background ends here too."""
+        os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
         # The leader is not reaped yet, so its group id cannot have been given to anybody else.
         self.kill()
         _, status, usage = os.wait4(self.pid, 0)
         end = time.time()
         self._process.returncode = os.waitstatus_to_exitcode(status)
-        os.close(self._pidfd)
+        if self.fd is not None:
+            os.close(self.fd)
         self._supervisor.release(self.pid)
         code = self._process.returncode
         return Ended(
@@ -156,6 +166,13 @@ class Body:
             cpu_seconds=usage.ru_utime + usage.ru_stime,
             peak_memory_bytes=usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
         )
+
+
+def _process_descriptor(pid: int) -> int | None:
+    try:
+        return os.pidfd_open(pid)
+    except (AttributeError, OSError):
+        return None
 
 
 def end_orphans(directory: Path, patience: float = 10.0) -> bool:

@@ -41,6 +41,15 @@ def tail(path: Path, lines: int) -> list[str]:
         return []
 
 
+def put(stream, text: str) -> None:
+    """Write and flush; a reader that has gone away silences the stream and does not end the run."""
+    try:
+        stream.write(text)
+        stream.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 class _Echo:
     """Copies the growing logs of one task, whole lines at a time."""
 
@@ -62,8 +71,7 @@ class _Echo:
             self._read[i] += len(data)
             if data:
                 text = data.decode("utf-8", "replace")
-                stream.write("".join(f"{self._prefix}{line}\n" for line in text.removesuffix("\n").split("\n")))
-                stream.flush()
+                put(stream, "".join(f"{self._prefix}{line}\n" for line in text.removesuffix("\n").split("\n")))
 
 
 class Lines:
@@ -85,7 +93,7 @@ class Lines:
             echo.copy(final=True)
 
     def say(self, kind: str, text: str) -> None:
-        print(f"{self._paint(kind, kind)} {text}", file=sys.stderr, flush=True)
+        put(sys.stderr, f"{self._paint(kind, kind)} {text}\n")
 
     def _count(self) -> str:
         self._done += 1

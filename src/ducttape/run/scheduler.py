@@ -31,6 +31,7 @@ from ducttape.store.state import State, Status, Store
 from ducttape.syntax.diagnostics import Diagnostic, TapeError
 
 _LOCK_POLL = 0.5
+_POLL = 0.02
 _GRACE = 5.0
 # Linux takes no environment string of 128 KiB or more.
 _LONGEST_VALUE = 127 * 1024
@@ -47,11 +48,16 @@ class Failure:
 
 @dataclass(slots=True)
 class Outcome:
-    """`made` ran and completed; `reused` were found complete; `blocked` were not tried because an ancestor failed."""
+    """How a run went.
+
+    `made` ran and completed; `reused` were found complete; `failed` did not complete; `stopped` were running when the
+    run was interrupted (by the signal `interrupted`); `blocked` were not tried.
+    """
 
     made: list[TaskKey] = field(default_factory=list)
     reused: list[TaskKey] = field(default_factory=list)
     failed: list[Failure] = field(default_factory=list)
+    stopped: list[TaskKey] = field(default_factory=list)
     blocked: list[TaskKey] = field(default_factory=list)
     cpu_seconds: float = 0.0
     wall_seconds: float = 0.0
@@ -157,11 +163,11 @@ class Scheduler:
         finally:
             for running in self._running.values():
                 running.body.kill()
-                running.body.wait(block=True)
+                running.body.wait()
             self._locks.release_all()
             self._supervisor.close()
             self._store.cache.flush()
-        settled = {*self._made, *(f.key for f in self._outcome.failed)}
+        settled = {*self._made, *self._outcome.stopped, *(f.key for f in self._outcome.failed)}
         self._outcome.blocked = [key for key in self._tasks if key not in settled]
         self._outcome.interrupted = self._signal
         self._outcome.wall_seconds = time.monotonic() - began
@@ -187,11 +193,17 @@ class Scheduler:
             timeout = self._reporter.interval
             if self._waiting:
                 timeout = min(timeout or _LOCK_POLL, _LOCK_POLL)
-            for event, _ in selector.select(timeout):
-                running = event.data
-                if running is None:
+            without = [r for r in self._running.values() if r.body.fd is None]
+            if without:
+                timeout = min(timeout or _POLL, _POLL)
+            events = selector.select(timeout)
+            for event, _ in events:
+                if event.data is None:
                     os.read(event.fd, 4096)
-                elif self._finish(running, selector):
+            done = [event.data for event, _ in events if event.data is not None]
+            done += [r for r in without if r.body.has_ended()]
+            for running in done:
+                if self._finish(running, selector):
                     complete(running.task.key)
             self._reporter.tick()
 
@@ -256,14 +268,16 @@ class Scheduler:
         body = local.Body(directory, task.body, local.environment(values, special), self._supervisor)
         running = self._running[task.key] = _Running(task, body, identity, taken)
         self._free.difference_update(taken)
-        selector.register(body, selectors.EVENT_READ, running)
+        if body.fd is not None:
+            selector.register(body.fd, selectors.EVENT_READ, running)
         self._reporter.started(task, directory)
 
     def _finish(self, running: _Running, selector) -> bool:
         """Settle a body that ended; True when its task is complete now."""
         task, layout = running.task, self._store.layout
-        selector.unregister(running.body)
-        ended = running.body.wait(block=True)
+        if running.body.fd is not None:
+            selector.unregister(running.body.fd)
+        ended = running.body.wait()
         del self._running[task.key]
         self._free.update(running.slots)
         self._outcome.cpu_seconds += ended.cpu_seconds
@@ -344,14 +358,16 @@ class Scheduler:
 
     def _interrupt(self) -> None:
         self._reporter.interrupted(len(self._running))
+        self._outcome.stopped = list(self._running)
         for running in self._running.values():
             running.body.terminate()
         deadline = time.monotonic() + _GRACE
         for running in self._running.values():
-            while running.body.wait() is None:
+            while not running.body.has_ended():
                 if time.monotonic() > deadline:
                     running.body.kill()
                 time.sleep(0.01)
+            self._outcome.cpu_seconds += running.body.wait().cpu_seconds
         self._running.clear()
 
 
