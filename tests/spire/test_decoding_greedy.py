@@ -160,13 +160,10 @@ def test_unknown_jobs_and_missing_prompts(place):
 def test_pseudo_labels_from_the_command_line(place, capsys):
     out = place / "pseudo.jsonl"
     flags = ["--model", place / "model", "--manifest", place / "seen.jsonl", "--targets", "de", "--keep-share", "1"]
-    try:
-        pseudo_label.main([*map(str, flags), "--max-new-tokens", "40", "--out", str(out)])
-    except UserError as e:
-        assert "finished no translation" in e.message, "a random model may never stop"
-    else:
-        rows = [json.loads(line) for line in out.read_text("utf-8").splitlines()]
-        assert {r["id"] for r in rows} <= {"2", "3", "4"} and all(0 < r["score"] <= 1 for r in rows)
+    pseudo_label.main([*map(str, flags), "--max-new-tokens", "9", "--out", str(out)])
+    rows = [json.loads(line) for line in out.read_text("utf-8").splitlines()]
+    assert [r["id"] for r in rows] == ["2", "3", "4"] and all(0 <= r["score"] <= 1 for r in rows)
+    assert rows[0]["text"] == rows[2]["text"], "the same transcript twice"
     with pytest.raises(UserError, match="keep-share"):
         pseudo_label.main([*map(str, flags[:-1]), "1.5", "--out", str(out)])
 

@@ -4,7 +4,7 @@ Quality estimate `dual_cross_entropy` (Junczys-Dowmunt 2018, with one model for 
 negative log-probability a token of the translation given the transcript, and B that of the transcript given the
 translation,
 
-    score = exp(-(|F - B| + (F + B) / 2)),   in (0, 1], higher is better.
+    score = exp(-(|F - B| + (F + B) / 2)),   in [0, 1], higher is better.
 
 B needs the base model's other direction, so an invented or dropped word is noticed even where the translation reads
 well.
@@ -15,6 +15,7 @@ manifest order.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -56,25 +57,25 @@ def untranslated(utterances, target: str) -> list[tuple[str, str]]:
 
 
 def translate(model, vocabulary, items: list[tuple[str, str]], target: str, max_new: int, rows: int) -> list[Label]:
-    """A Label for every item that got a finished, non-empty translation."""
+    """A Label for every item that got a translation; one that the limit cut off scores 0, so it is kept last."""
     language(target)
     style = make_style("base")
     texts = sorted({text for _, text in items})
     prompts = [vocabulary.encode(style.translation(t, SOURCE, target), bos=True) for t in texts]
     answers = greedy(model, prompts, stop_ids("base", vocabulary), max_new, vocabulary.size, rows)
     known = {
-        text: (translation, -answer.logprob / answer.steps)
+        text: (translation, -answer.logprob / answer.steps, answer.finished)
         for text, answer in zip(texts, answers, strict=True)
-        if answer.finished and (translation := answer_text(answer, vocabulary))
+        if (translation := answer_text(answer, vocabulary))
     }
-    pairs = [(style.translation(y, target, SOURCE), text) for text, (y, _) in known.items()]
+    pairs = [(style.translation(y, target, SOURCE), text) for text, (y, _, _) in known.items()]
     backward = dict(zip(known, answer_entropies(model, vocabulary, pairs), strict=True))
     labels = []
     for identity, text in items:
         if text in known:
-            translation, f = known[text]
+            translation, f, finished = known[text]
             b = backward[text]
-            score = torch.exp(torch.tensor(-(abs(f - b) + (f + b) / 2), dtype=torch.float64)).item()
+            score = math.exp(-(abs(f - b) + (f + b) / 2)) if finished else 0.0
             labels.append(Label(identity, target, translation, round(score, 6), round(f, 6), round(b, 6)))
     return labels
 
@@ -135,7 +136,8 @@ def distribution(labels: list[Label]) -> dict[str, float]:
     """Quantiles of the scores: min, 5 %, 25 %, median, 75 %, 95 %, max. Raises UserError without labels."""
     if not labels:
         raise UserError(
-            "the model finished no translation", hint="train the base model longer, or on more parallel text"
+            "the model translated nothing: every answer is empty",
+            hint="train the base model longer, or on more parallel text",
         )
     scores = sorted(label.score for label in labels)
     at = {"min": 0.0, "p05": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75, "p95": 0.95, "max": 1.0}
