@@ -141,6 +141,8 @@ def test_values_that_no_process_can_hold_are_refused_before_anything_runs():
     for value in ("a\0b", "\ud800"):
         with pytest.raises(TapeError, match="no environment variable can hold"):
             check(task("a", params={"x": value}), 1)
+    with pytest.raises(TapeError, match="name of a file of the engine"):
+        check(task("a", outputs=("out=ducttape_record.json",)), 1)
 
 
 def test_background_processes_end_with_their_task(tmp_path):

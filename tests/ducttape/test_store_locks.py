@@ -66,6 +66,18 @@ def test_the_original_format_is_understood(tmp_path):
     assert read_owner(tmp_path / "t.LOCK") == Owner(HERE.host, os.getpid())
 
 
+def test_a_file_system_without_hard_links(tmp_path, monkeypatch):
+    def refuse(source, target):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    one, two = Locks(tmp_path / ".locks"), Locks(tmp_path / ".locks")
+    assert one.acquire(tmp_path / "t.LOCK") is None
+    assert two.acquire(tmp_path / "t.LOCK").pid == os.getpid()
+    one.release_all()
+    assert two.acquire(tmp_path / "t.LOCK") is None
+
+
 def test_many_processes_take_over_one_dead_lock_and_one_wins(tmp_path):
     ended = subprocess.Popen(["true"])
     ended.wait()

@@ -24,7 +24,7 @@ from pathlib import Path
 from ducttape.plan.tasks import RealizedTask, TaskKey
 from ducttape.run import local
 from ducttape.store.attic import move_away
-from ducttape.store.layout import EXIT_CODE, SCRIPT, VERSION
+from ducttape.store.layout import EXIT_CODE, OWN_FILES, SCRIPT, VERSION
 from ducttape.store.locks import Locks
 from ducttape.store.record import Identity
 from ducttape.store.state import State, Status, Store
@@ -90,6 +90,10 @@ def weight(task: RealizedTask, jobs: int) -> int:
 def check(task: RealizedTask, jobs: int) -> None:
     """Raise `TapeError` for a task that could never start: a bad `.cpus`, an unknown submitter, an impossible value."""
     weight(task, jobs)
+    for output in task.outputs:
+        if output.path in OWN_FILES:
+            problem = f"task {task.key.task}: output {output.name} has the name of a file of the engine, {output.path}"
+            raise TapeError(Diagnostic(problem, output.span, hint="give it another name"))
     for param in task.params:
         if param.dot and param.name == "submitter" and param.value != "shell":
             problem = f"task {task.key.task}: submitter '{param.value}' is not known to this engine"
@@ -184,7 +188,7 @@ class Scheduler:
                     heapq.heappush(ready, (self._order[key], key))
                 self._waiting.clear()
                 retry_at = time.monotonic() + _LOCK_POLL
-            while ready and not self._stop and weights[ready[0][1]] <= len(self._free):
+            while ready and not self._stop and self._signal is None and weights[ready[0][1]] <= len(self._free):
                 _, key = heapq.heappop(ready)
                 if self._begin(key, weights[key], selector):
                     complete(key)
@@ -324,9 +328,7 @@ class Scheduler:
 
     @contextlib.contextmanager
     def _signals(self):
-        """Turn Ctrl-C, TERM and HUP into a flag and a wake-up, so that they arrive between two steps and never
-        in one.
-        """
+        """Turn Ctrl-C, TERM and HUP into a flag and a wake-up: they take effect between two steps, never in one."""
         reader, writer = socket.socketpair()
         reader.setblocking(False)
         writer.setblocking(False)

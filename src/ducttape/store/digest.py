@@ -42,7 +42,8 @@ class DigestCache:
             if os.path.isdir(path):
                 return self._tree(str(path))
             return self._file_digest(str(path))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            # A ValueError means a NUL in the path: there cannot be such a file.
             return None
 
     def pattern(self, pattern: Path) -> str | None:
