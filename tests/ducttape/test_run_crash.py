@@ -241,3 +241,20 @@ def test_systems_without_process_descriptors_poll(tmp_path, monkeypatch):
     monkeypatch.setattr(local, "_process_descriptor", lambda pid: None)
     outcome = run(tmp_path, task("a", "echo > $out"), task("b", "false", outputs=()), task("c", "echo > $out"), jobs=2)
     assert names(outcome.made) == ["a", "c"] and len(outcome.failed) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(10))
+def test_two_controllers_and_kills_at_random_instants(tmp_path, undisturbed, seed):
+    chance, place = random.Random(seed), Place(tmp_path)
+    place.tape(TAPE)
+    for _ in range(3):
+        both = [place.start("-y", "-j2") for _ in range(2)]
+        time.sleep(0.1 + chance.random() * 0.6)
+        both[0].kill()
+        if chance.random() < 0.5:
+            both[1].kill()
+        said = [p.communicate(timeout=60)[1] for p in both]
+        assert not any("Traceback" in text for text in said), said
+    assert place.run("-y", "-j2").returncode == 0
+    assert place.outputs() == undisturbed
