@@ -33,12 +33,12 @@ def vocabulary() -> Vocabulary:
 
 @pytest.mark.parametrize("shape", [TIED, GROUPED], ids=["tied", "grouped heads, own output"])
 def test_transformers_loads_what_is_written_and_agrees(shape, vocabulary, tmp_path):
-    from spire.fast_import import import_transformers
+    from transformers import LlamaForCausalLM
 
     model = new_model(shape, seed=3)
     with new_directory(tmp_path / "m") as folder:
         write_model(model, vocabulary, folder, vocabulary.eos)
-    other = import_transformers().LlamaForCausalLM.from_pretrained(tmp_path / "m", dtype=torch.float32)
+    other = LlamaForCausalLM.from_pretrained(tmp_path / "m", dtype=torch.float32)
     ids = torch.randint(0, 300, (3, 17), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         expected = other(input_ids=ids).logits
