@@ -12,11 +12,12 @@ Importing this package costs nothing: everything behind the three functions is i
 from __future__ import annotations
 
 import types
-from typing import TYPE_CHECKING
 
 import ducttape.plan
 import ducttape.run
 
+# Type checkers know this name; importing it from `typing` would take longer than all the rest.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path

@@ -40,14 +40,12 @@ def _parser() -> argparse.ArgumentParser:
         usage=_USAGE,
         description="Run the workflow of a tape: every task once, again only when something it depends on changed.",
         epilog=f"modes:\n{modes}\n\nTASK and REALIZATION may be globs (`train*`, `Size.big+*`); the default is all.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=30, width=110),
         add_help=False,
         allow_abbrev=False,
     )
     what = parser.add_argument_group("what to run")
-    what.add_argument(
-        "-C", "--config-file", "--config_file", metavar="FILE", action="append", default=[], help="config; repeatable"
-    )
+    what.add_argument("-C", "--config-file", metavar="FILE", action="append", default=[], help="config; repeatable")
     what.add_argument(
         "-D", "--define", metavar="NAME=VALUE", action="append", default=[], help="set a global; repeatable"
     )
@@ -56,13 +54,13 @@ def _parser() -> argparse.ArgumentParser:
     how = parser.add_argument_group("how to run")
     how.add_argument("-j", "--jobs", metavar="N", type=int, default=1, help="tasks at a time (default 1)")
     how.add_argument("-y", "--yes", action="store_true", help="ask nothing")
-    how.add_argument("--dry-run", "--dry_run", action="store_true", help="show what would run, and why; run nothing")
+    how.add_argument("--dry-run", action="store_true", help="show what would run, and why; run nothing")
     how.add_argument(
         "--stale", choices=["rerun", "keep", "fail"], default="rerun", help="results of other code or data (rerun)"
     )
-    how.add_argument("--fail-fast", "--fail_fast", action="store_true", help="start nothing more after a failure")
+    how.add_argument("--fail-fast", action="store_true", help="start nothing more after a failure")
     talk = parser.add_argument_group("how to talk")
-    talk.add_argument("-n", "--no-color", "--no_color", action="store_true", help="no colours")
+    talk.add_argument("-n", "--no-color", action="store_true", help="no colours")
     talk.add_argument("--no-live", action="store_true", help="plain lines and tasks' output instead of the live view")
     talk.add_argument(
         "--json", action="store_true", help="JSON from list, status, env, report, versions, why, --dry-run"
@@ -71,16 +69,22 @@ def _parser() -> argparse.ArgumentParser:
     talk.add_argument("-h", "--help", action="store_true", help="this text")
     # Accepted for the sake of old command lines; the order of independent tasks is that of the tape.
     parser.add_argument("-t", "--traversal", help=argparse.SUPPRESS)
-    parser.add_argument("-T", "--viz-type", "--viz_type", default="unpacked", help=argparse.SUPPRESS)
+    parser.add_argument("-T", "--viz-type", default="unpacked", help=argparse.SUPPRESS)
     parser.add_argument("words", nargs="*", help=argparse.SUPPRESS)
     return parser
+
+
+def _dashed(word: str) -> str:
+    """Long options of the original program have underscores; dashes mean the same."""
+    name, separator, value = word.partition("=")
+    return name.replace("_", "-") + separator + value if name.startswith("--") else word
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command line and return its exit code."""
     parser = _parser()
     try:
-        options = parser.parse_intermixed_args(argv)
+        options = parser.parse_intermixed_args([_dashed(word) for word in (sys.argv[1:] if argv is None else argv)])
     except SystemExit as e:
         return int(e.code or 0)
     if options.help:
