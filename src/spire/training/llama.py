@@ -92,7 +92,7 @@ class LlamaShape:
         if wrong:
             raise UserError(
                 f"{where}: this decoder computes plain Llama models only, found {', '.join(wrong)}",
-                hint="use --backend transformers for other decoder variants",
+                hint="train and decode other architectures with transformers or vLLM",
             )
         try:
             return LlamaShape(
