@@ -160,7 +160,7 @@ class Resolver:
                 point = self.points.by_name[value.name]
                 options = {}
                 for branch in value.branches:
-                    inside = {**chosen, value.name: (branch.name, branch.span)}
+                    inside = {**chosen, value.name: (branch.name, branch.span, "branch")}
                     options[point.index[branch.name]] = self._resolve(branch.value, left, mode, inside, stack)
                 return Choose(point, options)
             case SequencePoint():
@@ -232,7 +232,7 @@ class Resolver:
             fixed.append(self._fixed(graft, chosen))
             inside.pop(graft.point, None)
             if graft.branch is not None:
-                inside[graft.point] = (graft.branch, graft.span)
+                inside[graft.point] = (graft.branch, graft.span, "graft")
         inner = self._resolve(value.variable, left, mode, inside, stack)
         return Grafts(tuple(fixed), inner, value.span.text, value.span)
 
@@ -248,7 +248,15 @@ class Resolver:
             message = f"branch point '{point.name}' has no branch '{graft.branch}'"
             raise self._fail(message, graft.span, hint, other=point.span)
         if graft.point in chosen and chosen[graft.point][0] != graft.branch:
-            own, span = chosen[graft.point]
+            own, span, what = chosen[graft.point]
+            if what == "graft":
+                raise self._fail(
+                    f"graft '{graft.point}:{own}' on what is grafted to '{graft.point}:{graft.branch}' already",
+                    span,
+                    hint=f"a graft hides its branch point: '{graft.point}' cannot be chosen a second time",
+                    other=graft.span,
+                    label="first grafted here",
+                )
             raise self._fail(
                 f"graft '{graft.point}:{graft.branch}' inside branch '{own}' of the same branch point swaps branches",
                 graft.span,
