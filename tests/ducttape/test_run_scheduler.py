@@ -204,3 +204,11 @@ def test_importing_the_engine_imports_no_heavy_library():
 
 def test_a_plan_without_tasks_is_done(tmp_path):
     assert run(tmp_path).ok and not plan().tasks
+
+
+@pytest.mark.parametrize("asked, expected", [({}, "1 1 PASSIVE"), ({".cpus": "3"}, "3 3 PASSIVE")])
+def test_numerical_libraries_are_held_to_the_cores_asked_for(tmp_path, asked, expected, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "64")
+    body = 'echo "$OMP_NUM_THREADS $OPENBLAS_NUM_THREADS $OMP_WAIT_POLICY" > $out'
+    assert run(tmp_path, task("a", body, params=asked), jobs=2).ok
+    assert read(tmp_path, "a") == expected + "\n"

@@ -235,3 +235,10 @@ def test_a_new_output_is_missed_and_a_record_of_a_newer_engine_is_read(tmp_path)
     record = tmp_path / "a" / BASELINE / "ducttape_record.json"
     record.write_text(json.dumps({**json.loads(record.read_text()), "energy_joules": 3}))
     assert status(states(tmp_path, task("a", "echo > $out"))) == {"a": "complete"}
+
+
+def test_a_long_command_is_shown_where_it_changed():
+    same = "python step.py " + "--same option " * 10
+    before, after = (Identity(same + rate, {}, {}, {}, {}) for rate in ("--rate 1", "--rate 2"))
+    [reason] = before.differences(after)
+    assert "--rate 1" in reason and "--rate 2" in reason

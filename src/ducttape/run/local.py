@@ -88,6 +88,17 @@ def environment(values: Mapping[str, str], special: Mapping[str, str]) -> dict[s
     return env
 
 
+def threads(cpus: int) -> dict[str, str]:
+    """Variables that hold numerical libraries to the cores a task asked for.
+
+    Without them every task would start as many threads as the machine has cores: neighbours would spin against each
+    other, and sums would be rounded in an order that differs from machine to machine.
+    """
+    count = str(cpus)
+    libraries = {"OMP_NUM_THREADS": count, "OPENBLAS_NUM_THREADS": count, "MKL_NUM_THREADS": count}
+    return libraries | {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
+
+
 def script(body: str) -> str:
     """What bash reads on its standard input.
 

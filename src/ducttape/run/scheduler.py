@@ -76,15 +76,20 @@ class _Running:
     slots: list[int]
 
 
-def weight(task: RealizedTask, jobs: int) -> int:
-    """How many of the N slots a task takes: its `.cpus`, at least 1 and at most N."""
+def cpus(task: RealizedTask) -> int:
+    """The cores that a task asks for with `.cpus`, 1 unless it says otherwise."""
     for param in task.params:
         if param.dot and param.name == "cpus":
             if not param.value.isdigit() or int(param.value) < 1:
                 problem = f"task {task.key.task}: .cpus must be a whole number of at least 1, not '{param.value}'"
                 raise TapeError(Diagnostic(problem, param.span))
-            return min(int(param.value), jobs)
+            return int(param.value)
     return 1
+
+
+def weight(task: RealizedTask, jobs: int) -> int:
+    """How many of the N slots a task takes: its `.cpus`, at most N."""
+    return min(cpus(task), jobs)
 
 
 def check(task: RealizedTask, jobs: int) -> None:
@@ -265,6 +270,7 @@ class Scheduler:
             "TASK": task.key.task,
             "REALIZATION": task.key.realization,
             "THREAD_ID": str(taken[0]),
+            **local.threads(cpus(task)),
         }
         together = "".join(f"{k}={v}\n" for k, v in values.items())
         if len(os.fsencode(together)) < _LONGEST_VALUE:

@@ -101,11 +101,21 @@ def _command_changes(old: tuple[str, ...], new: tuple[str, ...]) -> list[str]:
             elif i >= len(before):
                 reasons.append(f"command added: {_quote(after[i])}")
             else:
-                reasons.append(f"command {_quote(before[i])} -> {_quote(after[i])}")
+                start = _parting(before[i], after[i])
+                reasons.append(f"command {_quote(before[i], start)} -> {_quote(after[i], start)}")
     return reasons[:3] + ([f"and {len(reasons) - 3} more changed commands"] if len(reasons) > 3 else [])
 
 
-def _quote(text: str) -> str:
+def _parting(old: str, new: str) -> int:
+    """Where to begin showing two texts so that what differs is seen: 0 when both are short, else a little before it."""
+    if max(len(old), len(new)) <= _SHOWN:
+        return 0
+    same = len(os.path.commonprefix([old, new]))
+    return max(0, same - _SHOWN // 3)
+
+
+def _quote(text: str, start: int = 0) -> str:
+    text = "..." + text[start:] if start else text
     plain = text if text and text.isprintable() and " " not in text else json.dumps(text, ensure_ascii=False)
     return plain if len(plain) <= _SHOWN else plain[: _SHOWN - 3] + "..."
 
