@@ -4,8 +4,9 @@
     ```console exit=1        `$ command` lines with the output that they must give; the last one exits with 1 (else 0)
 
 A section is what stands under one heading; it has a folder of its own, in which its fences are taken in order. In an
-expected output a line `...` stands for any lines, and `...` inside a line for any text. Times, digests,
-the name of the machine and the folder's own path are made equal on both sides before they are compared. `ducttape` runs inside this process.
+expected output a line `...` stands for any lines, and `...` inside a line for any text. Times, digests, the name of
+the machine and the folder's own path are made equal on both sides before they are compared. `ducttape` runs inside
+this process.
 """
 
 from __future__ import annotations

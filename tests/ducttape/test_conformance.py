@@ -45,7 +45,8 @@ PLANS = {
         "a",
     ),
     "1 comments in reach lines": (
-        PQ + "plan { # here\n  # there\n  reach t via (P: # the\n /* list */ two // ends\n ) * # x\n (Q: b)\n // end\n}\n",
+        PQ
+        + "plan { # here\n  # there\n  reach t via (P: # the\n /* list */ two // ends\n ) * # x\n (Q: b)\n // end\n}\n",
         "t/P.two+Q.b",
     ),
     "1 branch names may start with a digit, a dot or a sign": (
@@ -167,12 +168,15 @@ GLOBALS = (
 
 VALUES = {
     "1 nothing is expanded in literals": (
-        "task t :: a=\"$x ${y} `z` ~ *\" b='$x' c=\"\"\"$x\\n\"\"\" {\n}\n",
+        'task t :: a="$x ${y} `z` ~ *" b=\'$x\' c="""$x\\n""" {\n}\n',
         {"a": "$x ${y} `z` ~ *", "b": "$x", "c": "$x\\n"},
     ),
     "1 quoted texts may span lines": ('task t :: a="one\ntwo" b=3 {\n}\n', {"a": "one\ntwo", "b": "3"}),
     "1 a quoted text may be followed by a parenthesis": ('task t :: a=(A: x="p q") {\n}\n', {"a": "p q"}),
-    "1 the sign of a number does not matter outside sequences": ("task t :: a=-1 b=1e5 {\n}\n", {"a": "-1", "b": "1e5"}),
+    "1 the sign of a number does not matter outside sequences": (
+        "task t :: a=-1 b=1e5 {\n}\n",
+        {"a": "-1", "b": "1e5"},
+    ),
     "2.1 blanks around = in params": ("task t :: a = 1 b= 2 c =3 {\n}\n", {"a": "1", "b": "2", "c": "3"}),
     "2.1 dot-params reach the body without their dot": ("task t :: .mem=4g a=1 {\n}\n", {"mem": "4g", "a": "1"}),
     "2.2 literals and globals": (
@@ -262,7 +266,7 @@ ERRORS = {
     ),
     "2.3 an unknown task": (PQ + "plan {\n  reach tt\n}\n", "5:9", "unknown task 'tt'"),
     "2.3 an unknown point": (PQ + "plan {\n  reach t via (R: x)\n}\n", "5:15", "unknown branch point 'R'"),
-    "2.3 nothing is reached": (PQ + "plan {\n  reach t via (P: x)\n}\n", "5:3", "zero tasks"),
+    "2.3 nothing is reached": (PQ + "plan {\n  reach t via (P: x)\n}\n", "5:15", "zero tasks"),
     "2.3 an empty plan": (PQ + "plan {\n}\n", "4:1", "zero tasks"),
     "3 one name twice in a header": ("task a < x=/dev/null :: x=1 {\n}\n", "1:25", "variable 'x' is defined twice"),
     "3 one name as dot-param and param": ("task a :: x=1 .x=1 {\n}\n", "1:16", "variable 'x' is defined twice"),
@@ -294,7 +298,11 @@ ERRORS = {
     ),
     "4 a graft on a point that is nowhere": (PQ + "task u < x=$out@t[R:x] {\n}\n", "4:19", "unknown branch point 'R'"),
     "4 a graft on a branch that is nowhere": (PQ + "task u < x=$out@t[P:x] {\n}\n", "4:19", "has no branch 'x'"),
-    "4 a graft glob on a text": ("global {\n  g=1\n}\n" + PQ + "task u :: x=$g[P:*] {\n}\n", "7:16", "impossible graft"),
+    "4 a graft glob on a text": (
+        "global {\n  g=1\n}\n" + PQ + "task u :: x=$g[P:*] {\n}\n",
+        "7:16",
+        "impossible graft",
+    ),
     "4 a graft on a point that an inner graft hides": (
         PQ + "global {\n  g=$out@t[P:two]\n}\ntask u < x=$g[P:one] {\n}\n",
         "7:15",
@@ -329,7 +337,11 @@ ERRORS = {
     ),
     "9 a missing import": ('import "none.tape"\ntask a {\n}\n', "1:8", "there is no file"),
     "11 a task twice": ("task a {\n}\ntask a {\n}\n", "3:6", "task 'a' is defined twice"),
-    "11 a task and a call of one name": ("func f {\n}\ntask a {\n}\ntask a calls f\n", "5:6", "task 'a' is defined twice"),
+    "11 a task and a call of one name": (
+        "func f {\n}\ntask a {\n}\ntask a calls f\n",
+        "5:6",
+        "task 'a' is defined twice",
+    ),
     "11 an unknown function": ("task a calls f\n", "1:14", "unknown function 'f'"),
     "11 an unknown global": ("task a :: x=@ {\n}\n", "1:13", "unknown global 'x'"),
     "11 an unknown task": ("task a < x=@b {\n}\n", "1:12", "unknown task 'b'"),

@@ -135,7 +135,7 @@ def test_names_are_in_order_and_once():
     ("text", "place", "other", "label"),
     [
         ("task a {\n  echo\n", "1:8", None, None),
-        ("task a {\n  f() {\n  echo\n}\n\ntask b {\n  echo\n}\n", "1:8", None, None),
+        ("task a {\n  f() {\n  echo\n}\n\ntask b {\n  echo\n}\n", "1:8", "6:1", "the next block starts here"),
         ("task a {\n  echo\n} # done\n", "1:8", "3:1", "text follows this brace on its line"),
         ("task a { echo } task q {\n}\n", "1:8", "1:15", "text follows this brace on its line"),
         (

@@ -143,16 +143,19 @@ def _nothing(
     points: BranchPoints, reach: Reach, task: PackedTask, allowed: Sequence[Sequence[int]], ignored: list[Diagnostic]
 ) -> Diagnostic:
     """Why a `reach` line has no vertex."""
-    hint, other, label = None, task.task.name_span, f"task '{task.task.name}' is declared here"
+    span, hint, other, label = reach.span, None, task.task.name_span, f"task '{task.task.name}' is declared here"
     barred = [points.points[p] for p in task.points if not allowed[p]]
     if task.shape is None:
         hint = f"no joint choice of the inputs and params of '{task.task.name}' is consistent"
     elif barred:
         point = barred[0]
         other, label = point.span, f"'{point.name}' is declared here"
-        near = next((d.hint for d in ignored if d.other == point.span and d.hint), None)
-        hint = f"no listed branch of '{point.name}' exists" + (f"; {near}" if near else "")
+        near = next((d for d in ignored if d.other == point.span), None)
+        hint = f"no listed branch of '{point.name}' exists"
+        if near is not None:
+            span = near.span
+            hint += f"; {near.hint}" if near.hint else ""
     elif task.points:
         names = ", ".join(points.points[p].name for p in task.points)
         hint = f"branch points of '{task.task.name}': {names}; those that `via` does not list stay at their baseline"
-    return Diagnostic("the plan includes zero tasks", reach.span, hint=hint, other=other, other_label=label)
+    return Diagnostic("the plan includes zero tasks", span, hint=hint, other=other, other_label=label)

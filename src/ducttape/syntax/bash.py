@@ -112,6 +112,10 @@ def body(cursor: Cursor, nested: bool = False) -> Bash:
         elif scanned.open_at is not None:
             other = Span(cursor.source, scanned.open_at, scanned.open_at + 1)
             label = f"{scanned.open_what} that starts here is never closed"
+        elif (block := BLOCK_LINE.search(cursor.text, start)) is not None:
+            word = _IDENTIFIER.search(cursor.text, block.start())
+            other, label = Span(cursor.source, word.start(), word.end()), "the next block starts here"
+            hint = "a body ends with a '}' that has nothing but blanks behind it; a lone brace in bash needs quotes"
         raise cursor.error("missing closing brace", opening, opening + 1, hint=hint, other=other, other_label=label)
     cursor.at = end + 1
     return _body(cursor.text[start:end], cursor.span(start, end), reading)

@@ -46,6 +46,8 @@ _MEMBERS = {
 _MAX_DEPTH = 40
 _CALLS = re.compile(r"calls(?=[ \t\r\n])")
 _VIA = re.compile(r"via\b")
+_CROSS = re.compile(r"\s*[({]")
+_ASSIGNS = re.compile(r"[A-Za-z_][A-Za-z0-9_]*[ \t]*=")
 _COMMENT = re.compile(r"#|//|/\*")
 _WORD = re.compile(r"[^\s{(\"']+", re.ASCII)
 
@@ -120,6 +122,8 @@ def _optional_name(cursor: Cursor, kind: str) -> tuple[str, Span] | tuple[None, 
 def _end_name(cursor: Cursor, name: str) -> None:
     if not cursor.ends_word():
         hint = "put a space before '{'" if cursor.peek() == "{" else "a name is followed by a space"
+        if cursor.peek() in "-.":
+            hint = "names consist of letters, digits and underscores"
         raise cursor.error(f"unexpected {cursor.found()} after the name '{name}'", hint=hint)
 
 
@@ -222,6 +226,11 @@ def _variables(cursor: Cursor, start: int, kind: str) -> Variables:
     opened = _open_lines(cursor, f"'{kind}'")
     found = []
     while not _close_lines(cursor, opened):
+        if found and not _ASSIGNS.match(cursor.text, cursor.at):
+            last = found[-1]
+            if "\n" not in cursor.text[last.span.end : cursor.at]:
+                hint = "put a value that has blanks into quotes"
+                raise cursor.error(f"unexpected {cursor.found()} after the value of '{last.name}'", hint=hint)
         found.append(assignment(cursor))
     return Variables(kind, name, tuple(found), cursor.span(start))
 
@@ -234,6 +243,11 @@ def _import(cursor: Cursor, start: int) -> Import:
         raise cursor.error(f"expected a file name after 'import', found {cursor.found()}", hint=hint)
     if not path.value:
         raise cursor.error("empty file name", path.span.start, path.span.end)
+    end = cursor.at
+    cursor.skip_blanks()
+    if not cursor.at_line_end() and _COMMENT.match(cursor.text, cursor.at) is None:
+        raise cursor.error(f"unexpected {cursor.found()} after the name of a file", hint="import files one by one")
+    cursor.at = end
     return Import(path, cursor.span(start))
 
 
@@ -273,7 +287,11 @@ def _reach(cursor: Cursor) -> Reach:
 
 def _goal(cursor: Cursor) -> Goal:
     start = cursor.at
-    return Goal(cursor.name("the name of a task to reach"), cursor.span(start))
+    name = cursor.name("the name of a task to reach")
+    span = cursor.span(start)
+    if name == "via" and _CROSS.match(cursor.text, cursor.at):
+        raise cursor.error("expected the name of a task to reach, found 'via'", start, cursor.at)
+    return Goal(name, span)
 
 
 def _cross(cursor: Cursor) -> tuple[list[PlanBranches], int]:
@@ -306,7 +324,7 @@ def _cross(cursor: Cursor) -> tuple[list[PlanBranches], int]:
                 raise cursor.error("missing closing brace", opened, opened + 1)
             raise cursor.error(f"expected '*' or '}}', found {cursor.found()}")
         end = cursor.at
-    elif cursor.peek() == "(":
+    elif cursor.peek() in ("(", ","):
         raise cursor.error("expected '*' between branch points", hint="as in (Size: small) * (Seed: *)")
     else:
         cursor.at = end

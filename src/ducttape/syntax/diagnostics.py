@@ -58,7 +58,12 @@ class TapeError(Exception):
 def did_you_mean(name: str, candidates: Iterable[str]) -> str | None:
     """A hint naming the nearest candidate, or the candidates when none is near, or None when there are none."""
     names = list(dict.fromkeys(candidates))
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    near = (
+        [other for other in names if other.lower() == name.lower()]
+        or difflib.get_close_matches(name, names, n=1, cutoff=0.75)
+        or sorted((other for other in names if len(other) > 2 and name.startswith(other)), key=len, reverse=True)
+        or difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    )
     if near:
         return f"did you mean '{near[0]}'?"
     if names:

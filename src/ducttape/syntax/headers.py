@@ -137,6 +137,7 @@ def assignment(cursor: Cursor) -> Assignment:
     if not _accept_equals(cursor, spaced=True):
         if not cursor.ends_word():
             raise cursor.error(f"unexpected {cursor.found()} after the name '{name}'", hint=f"as in {name}=value")
-        raise cursor.error(f"variable '{name}' needs a value", start, cursor.at, hint=f"as in {name}=value")
+        hint = "imports stand outside of blocks" if name == "import" else f"as in {name}=value"
+        raise cursor.error(f"variable '{name}' needs a value", start, cursor.at, hint=hint)
     given = _assigned_value(cursor, name, "global")
     return Assignment(name, given, cursor.span(start), name_span)

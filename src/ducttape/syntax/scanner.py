@@ -26,6 +26,7 @@ _QUOTED = {'"': re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL), "'": re.compile(r
 _ESCAPE = re.compile(r"\\(u+[0-9a-fA-F]{4}|[0-3]?[0-7]{1,2}|.)", re.DOTALL)
 _SIMPLE_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", '"': '"', "'": "'", "\\": "\\"}
 _WORD = re.compile(r"\S{1,40}", re.ASCII)
+_OF_TASK = re.compile(r"[A-Za-z_][A-Za-z0-9_]*@[A-Za-z_][A-Za-z0-9_]*(?:\[\S*\])?")
 
 
 class Cursor:
@@ -210,6 +211,8 @@ class Cursor:
         if bad in "$@":
             message = f"'{bad}' cannot stand inside a value: variables are not expanded in text"
             hint = "join the parts in the body of a task, or put the text in quotes to have it as it is"
+            if _OF_TASK.fullmatch(rest):
+                hint = f"for a variable of a task write ${rest}"
         elif bad == ")":
             message, hint = "unexpected ')'", None
         else:

@@ -37,6 +37,7 @@ _EXPLICIT = re.compile(rf"({BRANCH_NAME.pattern})=")
 _GRAFTED_BRANCH = re.compile(r"""[^\s"'()\[\]*$:@=,]+""", re.ASCII)
 _BLANK_COLON = re.compile(r"[ \t]+:")
 _POINT = "a branch point name"
+_NOT_JOINED = "variables are not joined with other text here: pass the parts on and join them in the body of a task"
 
 
 def value(cursor: Cursor, depth: int = 0) -> Value:
@@ -63,7 +64,12 @@ def _end_value(cursor: Cursor) -> None:
         return
     if cursor.peek() == "{":
         raise cursor.error("expected a space after the value, found '{'", hint="put a space before '{'")
-    hint = "variables are not joined with other text here: pass the parts on and join them in the body of a task"
+    hint = {
+        ",": "items are separated by blanks, without commas",
+        ";": "a line ends without a semicolon",
+        "[": "several grafts stand together: [Point:branch,Other:branch]",
+        "(": "grafts are written [Point:branch]",
+    }.get(cursor.peek(), _NOT_JOINED)
     raise cursor.error(f"expected a space after the value, found {cursor.found()}", hint=hint)
 
 

@@ -32,6 +32,7 @@ from ducttape.workflow.branchpoints import collect
 from ducttape.workflow.directives import Directives
 from ducttape.workflow.graph import pack
 from ducttape.workflow.packed import literal_of
+from ducttape.workflow.suspects import suspects, unread_defines
 from ducttape.workflow.task import Task, make_task
 from ducttape.workflow.workflow import Workflow
 
@@ -166,10 +167,12 @@ def _assemble(tape: Path, configs: tuple[Path, ...], reader: _Reader, defines: M
     blocks = [block for block, _ in reader.blocks]
     kinds = {kind: _unique(blocks, kind, errors) for kind in ("func", "package", "submitter", "versioner", "summary")}
     tasks = _tasks(blocks, kinds["func"], errors)
-    points, contradictions = collect(_values(blocks, globals_))
+    items = list(_assignments(blocks, globals_))
+    points, contradictions = collect(i.value for i in items)
     directives = Directives(globals_)
     errors += contradictions
-    warnings: list[Diagnostic] = []
+    packaged = [i for package in kinds["package"].values() for i in package.items("param")]
+    warnings = [*suspects(i.value for i in items), *unread_defines(defines, [*items, *packaged])]
     context = checks.Context(
         blocks, tasks, kinds["func"], kinds["package"], kinds["submitter"], kinds["versioner"], kinds["summary"],
         globals_, directives,
@@ -201,14 +204,14 @@ def _assemble(tape: Path, configs: tuple[Path, ...], reader: _Reader, defines: M
     )
 
 
-def _values(blocks: list[Block], globals_: Mapping[str, Assignment]):
-    """All values in which branch points may be declared; assignments that lost against a config do not count."""
+def _assignments(blocks: list[Block], globals_: Mapping[str, Assignment]):
+    """All assignments with values of their own; those that lost against a config or a define do not count."""
     for block in blocks:
         if isinstance(block, Variables):
-            yield from (i.value for i in block.assignments if globals_.get(i.name) is i)
+            yield from (i for i in block.assignments if globals_.get(i.name) is i)
         elif isinstance(block, Call) or (isinstance(block, TaskLike) and block.kind == "task"):
             for clause in block.clauses:
-                yield from (i.value for i in clause.items)
+                yield from clause.items
 
 
 def _unique(blocks: list[Block], kind: str, errors: list[Diagnostic]) -> dict:
