@@ -67,7 +67,7 @@ def test_commas_and_semicolons_are_noticed_unless_quoted(tmp_path):
 
 def test_defines_that_nothing_reads_are_noticed(tmp_path):
     text = (
-        "global {\n  used=1\n  through=$deep\n  ducttape_experimental_packages=true\n}\n"
+        "global {\n  used=1\n  folder=.\n  through=$deep\n  ducttape_experimental_packages=true\n}\n"
         "package p :: .versioner=disk .path=$folder {\n}\n"
         "task a : p :: used=@ x=(X: 1 y=(Y: z=$in_branch)) g=$through n=$grafted[X:1] {\n}\n"
         "global {\n  deep=1\n  grafted=(X: 1 y=2)\n  in_branch=1\n}\n"
