@@ -110,7 +110,7 @@ class _Formatter:
             found.append(_Comment(cursor.text[begin : cursor.at].rstrip(_SPACE), lines))
 
     def _write(self, comments: Sequence[_Comment], indent: str, most_blanks: int, first: bool = False) -> None:
-        """Comments behind what is on their line already, or on lines of their own; `first` ones follow no blank line."""
+        """Comments behind what is on their line already, or on lines of their own; none blank before `first`."""
         for comment in comments:
             self.comments.append(comment.text)
             if not comment.lines and self._out:
