@@ -1,0 +1,1 @@
+autocmd BufNewFile,BufRead *.tape,*.tconf setfiletype ducttape
