@@ -120,3 +120,8 @@ def test_every_construct():
 def test_errors_are_those_of_the_parser():
     with pytest.raises(TapeError, match="missing closing brace"):
         fmt("task a {\n")
+
+
+def test_line_ends_that_are_mixed_become_plain():
+    done = fmt("task a \r\n> x {\n  y\n}\r\n")
+    assert done == "task a\n    > x\n{\n  y\n}\n" and fmt(done) == done

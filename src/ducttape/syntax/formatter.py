@@ -8,7 +8,7 @@ bodies and literals byte for byte. Formatting a formatted tape changes nothing.
 A header stays on one line when it was written on one and fits in `WIDTH` columns; otherwise each clause has a line,
 indented by 4, and the brace a line of its own. Lines of a block are indented by 2. Line breaks inside branch points and
 `reach` lines stay where they are, with continuation lines indented by 4. At most two blank lines stay between blocks,
-one inside a block, none in a header. A file with CRLF line ends keeps them.
+one inside a block, none in a header. A file whose line ends are all CRLF keeps them.
 """
 
 from __future__ import annotations
@@ -79,7 +79,9 @@ class _Formatter:
 
     def __init__(self, source: Source):
         self._source = source
-        self._newline = "\r\n" if source.text.partition("\n")[0].endswith("\r") else "\n"
+        # Only a file that has nothing else keeps CRLF: what stays as written could otherwise tip the scales next time.
+        ends = source.text.count("\n")
+        self._newline = "\r\n" if ends and ends == source.text.count("\r\n") else "\n"
         self._out: list[str] = []
         self.comments: list[str] = []
 

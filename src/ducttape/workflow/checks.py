@@ -21,19 +21,13 @@ from ducttape.syntax.tree import (
 from ducttape.workflow.bodies import check_body
 from ducttape.workflow.directives import Directives
 from ducttape.workflow.graph import PackedGraph, leaves
+from ducttape.workflow.library import library
 from ducttape.workflow.packed import Text, literal_of
 from ducttape.workflow.task import Task
-from ducttape.workflow.values import mentions
+from ducttape.workflow.values import mentions, unusable
 
-BUILTIN_SUBMITTERS = ("shell", "sge", "torque", "pbs", "slurm", "cuda_shell")
-# Params that each built-in versioner cannot do without.
-BUILTIN_VERSIONERS = {
-    "git": ("repo", "ref"),
-    "svn": ("repo", "rev"),
-    "disk": ("path",),
-    "python": ("script",),
-    "pip": (),
-}
+# Params that each versioner of the engine itself cannot do without; the others are in the library.
+BUILTIN_VERSIONERS = {"git": ("repo", "ref"), "disk": ("path",), "python": ("script",)}
 VERSIONER_ACTIONS = {"checkout": ("dir",), "repo_version": ("version",), "local_version": ("version", "date")}
 SPECIAL_VARIABLES = ("COMMANDS", "TASK_VARIABLES", "TASK", "REALIZATION", "CONFIGURATION", "THREAD_ID")
 
@@ -171,8 +165,11 @@ def _package(package: TaskLike, context: Context) -> Iterator[Diagnostic]:
             yield Diagnostic(f"package '{package.name}' cannot have {kind}s", item.span)
     params = {p.name: p for p in package.items("param")}
     for item in params.values():
-        if literal_of(item, context.globals) is None:
+        found = literal_of(item, context.globals)
+        if found is None:
             yield Diagnostic(f"param '{item.name}' of package '{package.name}' must be a literal", item.span)
+        elif wrong := unusable(found.value):
+            yield Diagnostic(wrong, found.span)
     chosen = params.get("versioner")
     if chosen is None or not chosen.dot:
         hint = "add :: .versioner=git, disk, python or one of your own"
@@ -182,12 +179,12 @@ def _package(package: TaskLike, context: Context) -> Iterator[Diagnostic]:
     if literal is None:
         return
     own = context.versioners.get(literal.value)
-    if own is not None:
-        needed = [(p.name, p.name_span) for p in own.items("param")]
-    elif literal.value in BUILTIN_VERSIONERS:
+    if own is None and literal.value in BUILTIN_VERSIONERS:
         needed = [(name, None) for name in BUILTIN_VERSIONERS[literal.value]]
+    elif own := own or library("versioner").get(literal.value):
+        needed = [(p.name, p.name_span) for p in own.items("param") if p.value is None]
     else:
-        hint = did_you_mean(literal.value, [*context.versioners, *BUILTIN_VERSIONERS])
+        hint = did_you_mean(literal.value, [*context.versioners, *BUILTIN_VERSIONERS, *library("versioner")])
         yield Diagnostic(f"unknown versioner '{literal.value}'", literal.span, hint=hint)
         return
     for name, span in needed:
@@ -234,6 +231,9 @@ def _only_params(block: Group, kind: str) -> Iterator[Diagnostic]:
     for unwanted in ("input", "output", "package"):
         for item in block.items(unwanted):
             yield Diagnostic(f"{kind} '{block.name}' cannot have {unwanted}s", item.span)
+    for item in block.items("param"):
+        if item.value is not None and not isinstance(item.value, Literal):
+            yield Diagnostic(f"the default of '{item.name}' must be a literal", item.value.span)
     seen: dict[str, TaskLike] = {}
     for member in block.members:
         if member.name in seen:
@@ -268,13 +268,17 @@ def check_submitters(context: Context, graph: PackedGraph) -> list[Diagnostic]:
         given = {p.name for p in packed.task.params if p.dot}
         for name, span in names.items():
             own = context.submitters.get(name)
-            if own is None and name not in BUILTIN_SUBMITTERS:
-                hint = did_you_mean(name, [*context.submitters, *BUILTIN_SUBMITTERS])
+            if own is None and name == "shell":
+                continue
+            own = own or library("submitter").get(name)
+            if own is None:
+                hint = did_you_mean(name, [*context.submitters, *library("submitter")])
                 diagnostic = Diagnostic(f"unknown submitter '{name}'", span, hint=hint)
                 if not any(d.span == span for d in found):
                     found.append(diagnostic)
-            for param in own.items("param") if own is not None else ():
-                if param.name not in given and param.name not in SPECIAL_VARIABLES:
+                continue
+            for param in own.items("param"):
+                if param.value is None and param.name not in given and param.name not in SPECIAL_VARIABLES:
                     found.append(
                         Diagnostic(
                             f"task '{packed.task.name}' does not give '.{param.name}', which submitter '{name}' needs",

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from ducttape.syntax.diagnostics import Diagnostic, TapeError, did_you_mean
 from ducttape.syntax.tree import Assignment, Literal
 from ducttape.workflow.packed import literal_of
+from ducttape.workflow.values import unusable
 
 PREFIX = "ducttape_"
 _TRUE = ("true", "1", "t", "enable", "yes", "on")
@@ -27,6 +28,8 @@ class Directives:
         found = literal_of(item, self._globals)
         if found is None:
             raise TapeError(Diagnostic(f"directive '{name}' must be a literal", item.span))
+        if wrong := unusable(found.value):
+            raise TapeError(Diagnostic(wrong, found.span))
         return found
 
     def text(self, name: str, default: str | None = None) -> str | None:

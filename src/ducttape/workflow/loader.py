@@ -8,6 +8,7 @@ resolution. Nothing is enumerated here.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +35,7 @@ from ducttape.workflow.graph import pack
 from ducttape.workflow.packed import literal_of
 from ducttape.workflow.suspects import suspects, unread_defines
 from ducttape.workflow.task import Task, make_task
+from ducttape.workflow.values import unusable
 from ducttape.workflow.workflow import Workflow
 
 DEFAULT_CONFIG = "ducttape_default_config"
@@ -86,7 +88,7 @@ class _Reader:
             return
         self._seen.add(real)
         try:
-            if asked is not None and not path.is_file():
+            if asked is not None and not os.path.isfile(path):
                 raise TapeError(Diagnostic(f"there is no file '{path}' to import", asked, hint=_relative_hint(asked)))
             parsed = parse_file(path)
         except TapeError as error:
@@ -94,8 +96,10 @@ class _Reader:
             return
         self.files.append(parsed)
         for block in parsed.blocks:
-            if isinstance(block, Import):
-                self.read(path.parent / Path(block.path.value).expanduser(), layer, block.path.span)
+            if isinstance(block, Import) and (wrong := unusable(block.path.value)):
+                self.errors.append(Diagnostic(wrong, block.path.span))
+            elif isinstance(block, Import):
+                self.read(path.parent / os.path.expanduser(block.path.value), layer, block.path.span)
             else:
                 self.blocks.append((block, layer))
 
@@ -107,7 +111,7 @@ def _relative_hint(asked: Span) -> str:
 def _default_config(reader: _Reader, tape: Path, defines: Mapping[str, str]) -> tuple[Path, Span | None] | None:
     """The config that the tape names itself, with the place where it does."""
     if DEFAULT_CONFIG in defines:
-        return Path(defines[DEFAULT_CONFIG]).expanduser(), None
+        return Path(os.path.expanduser(defines[DEFAULT_CONFIG])), None
     found = {
         item.name: item
         for block, _ in reader.blocks
@@ -117,7 +121,9 @@ def _default_config(reader: _Reader, tape: Path, defines: Mapping[str, str]) -> 
     literal = literal_of(found.get(DEFAULT_CONFIG), found)
     if literal is None:
         return None
-    return tape.parent / Path(literal.value).expanduser(), literal.span
+    if wrong := unusable(literal.value):
+        raise TapeError(Diagnostic(wrong, literal.span))
+    return tape.parent / os.path.expanduser(literal.value), literal.span
 
 
 def _merge(

@@ -27,6 +27,7 @@ from ducttape.syntax.tree import (
 )
 from ducttape.workflow.branchpoints import BranchPoints, Point
 from ducttape.workflow.task import Task
+from ducttape.workflow.values import unusable
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -147,6 +148,8 @@ class Resolver:
             case Literal():
                 if not value.value and mode != "param":
                     raise self._fail(f"{mode} '{left}' has an empty name", value.span)
+                if wrong := unusable(value.value):
+                    raise self._fail(wrong, value.span)
                 return Text(value.value, value.span)
             case GlobalVariable():
                 return self._global(value.name, value.span, mode, chosen, stack)

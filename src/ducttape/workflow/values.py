@@ -20,6 +20,17 @@ def expand_sequence(node: SequencePoint) -> tuple[str, ...]:
     return tuple(sequences.texts(node.first, node.last, node.step))
 
 
+def unusable(text: str) -> str | None:
+    """Why a text can be neither a file name nor the value of an environment variable; None when it can be both."""
+    if "\0" in text:
+        return "a value cannot hold the character NUL"
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return "a value cannot hold half of a surrogate pair"
+    return None
+
+
 def mentions(value: Value | None) -> Iterator[BranchPoint | SequencePoint]:
     """Every branch point written inside a value, outer ones first."""
     if isinstance(value, SequencePoint):
