@@ -106,6 +106,28 @@ def test_user_file(tmp_path, monkeypatch):
     assert value(load(tape)) == "7"
 
 
+def test_a_person_wins_over_the_tape_and_loses_to_configs(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    tape = write(tmp_path, main="config {\n  seed=1\n}\n" + T, a_tconf="config {\n  seed=2\n}\n")
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home/.ducttape").write_text("config {\n  seed=7\n}\n")
+    assert value(load(tape)) == "7"
+    assert value(load(tape, [tmp_path / "a.tconf"])) == "2"
+
+
+def test_configs_that_override_each_other_are_named(tmp_path):
+    tape = write(
+        tmp_path,
+        main="config {\n  seed=1\n}\n" + T,
+        a_tconf="config {\n  seed=2\n}\n",
+        b_tconf="config {\n  seed=3\n}\n",
+    )
+    a, b = tmp_path / "a.tconf", tmp_path / "b.tconf"
+    assert load(tape, [a], user_file=False).warnings == []
+    (note,) = load(tape, [a, b], user_file=False).warnings
+    assert note.render() == f"note: {b} overrides {a}: seed"
+
+
 def test_paths_are_relative_to_the_declaring_file(tmp_path):
     tape = write(
         tmp_path,

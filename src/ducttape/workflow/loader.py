@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ducttape.syntax.diagnostics import Diagnostic, TapeError, did_you_mean
 from ducttape.syntax.parser import parse_file
-from ducttape.syntax.source import Source, Span
+from ducttape.syntax.source import Span
 from ducttape.syntax.tree import (
     Assignment,
     Block,
@@ -23,7 +23,6 @@ from ducttape.syntax.tree import (
     File,
     Group,
     Import,
-    Literal,
     Plan,
     TaskLike,
     Variables,
@@ -31,6 +30,7 @@ from ducttape.syntax.tree import (
 from ducttape.workflow import checks
 from ducttape.workflow.branchpoints import collect
 from ducttape.workflow.directives import Directives
+from ducttape.workflow.globals import FIRST_CONFIG, TAPE, USER, merge
 from ducttape.workflow.graph import pack
 from ducttape.workflow.packed import literal_of
 from ducttape.workflow.suspects import suspects, unread_defines
@@ -51,22 +51,23 @@ def load(
     """The workflow of a tape. Without `configs` the tape's `ducttape_default_config` is used, relative to its folder.
 
     `defines` win over every other setting of a name, later configs over earlier ones and over the tape's `config`
-    block. `~/.ducttape` is added when it is a file, unless `user_file` is false.
+    block. `~/.ducttape` is added when it is a file, unless `user_file` is false; its `config` block wins over the
+    tape's only.
     """
     tape, configs, defines = Path(tape), [Path(c) for c in configs], dict(defines or {})
     reader = _Reader()
-    reader.read(tape, layer=0)
+    reader.read(tape, TAPE)
     if not configs and not reader.errors:
         default = _default_config(reader, tape, defines)
         if default is not None:
             configs = [default[0]]
-            reader.read(*default[:1], layer=1, asked=default[1])
+            reader.read(default[0], FIRST_CONFIG, asked=default[1])
     else:
-        for layer, config in enumerate(configs, start=1):
+        for layer, config in enumerate(configs, start=FIRST_CONFIG):
             reader.read(config, layer)
     home = Path.home() / USER_FILE
     if user_file and home.is_file():
-        reader.read(home, layer=len(configs) + 1)
+        reader.read(home, USER)
     if reader.errors:
         raise TapeError(reader.errors)
     return _assemble(tape, tuple(configs), reader, defines)
@@ -126,50 +127,9 @@ def _default_config(reader: _Reader, tape: Path, defines: Mapping[str, str]) -> 
     return tape.parent / os.path.expanduser(literal.value), literal.span
 
 
-def _merge(
-    blocks: list[tuple[Block, int]], defines: Mapping[str, str], errors: list[Diagnostic]
-) -> dict[str, Assignment]:
-    """The winning assignment of each global name."""
-    merged: dict[str, Assignment] = {}
-    ranks: dict[str, tuple[str, int]] = {}
-    for block, layer in blocks:
-        if not isinstance(block, Variables):
-            continue
-        if block.kind == "global" and block.name is not None:
-            message = f"global blocks cannot have a name ('{block.name}')"
-            errors.append(Diagnostic(message, block.span, hint="write global { ... }"))
-            continue
-        if block.name is not None:
-            continue
-        for item in block.assignments:
-            rank = (block.kind, layer)
-            known = ranks.get(item.name)
-            if known is None or (rank[0] == known[0] == "config" and rank[1] > known[1]):
-                # Deleting first moves the name to the place of the assignment that won.
-                merged.pop(item.name, None)
-                merged[item.name] = item
-                ranks[item.name] = rank
-            else:
-                errors.append(
-                    Diagnostic(
-                        f"global '{item.name}' is defined twice",
-                        item.name_span,
-                        hint=f"to override it, pass -D {item.name}=..., or set the default in a `config` block",
-                        other=merged[item.name].name_span,
-                        other_label="first defined here",
-                    )
-                )
-    for name, value in defines.items():
-        source = Source("-D", f"{name}={value}")
-        whole, left = Span(source, 0, len(source.text)), Span(source, 0, len(name))
-        literal = Literal(value, Span(source, len(name) + 1, len(source.text)))
-        merged[name] = Assignment(name, literal, whole, left)
-    return merged
-
-
 def _assemble(tape: Path, configs: tuple[Path, ...], reader: _Reader, defines: Mapping[str, str]) -> Workflow:
     errors: list[Diagnostic] = []
-    globals_ = _merge(reader.blocks, defines, errors)
+    globals_, notes = merge(reader.blocks, defines, errors)
     blocks = [block for block, _ in reader.blocks]
     kinds = {kind: _unique(blocks, kind, errors) for kind in ("func", "package", "submitter", "versioner", "summary")}
     tasks = _tasks(blocks, kinds["func"], errors)
@@ -178,7 +138,7 @@ def _assemble(tape: Path, configs: tuple[Path, ...], reader: _Reader, defines: M
     directives = Directives(globals_)
     errors += contradictions
     packaged = [i for package in kinds["package"].values() for i in package.items("param")]
-    warnings = [*suspects(i.value for i in items), *unread_defines(defines, [*items, *packaged])]
+    warnings = [*notes, *suspects(i.value for i in items), *unread_defines(defines, [*items, *packaged])]
     context = checks.Context(
         blocks, tasks, kinds["func"], kinds["package"], kinds["submitter"], kinds["versioner"], kinds["summary"],
         globals_, directives,
