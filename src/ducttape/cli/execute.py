@@ -118,6 +118,7 @@ def _execute(session: Session, states: Mapping[TaskKey, State], todo: list[TaskK
         stale=options.stale,
         version=version,
         configuration=session.workflow.configuration,
+        submitters=session.submitters,
     )
     with reporter:
         return scheduler.run(states)
@@ -196,7 +197,7 @@ def _check(session: Session, todo: list[TaskKey]) -> None:
     if problems:
         raise TapeError(problems.values())
     for key in todo:
-        check(session.plan.tasks[key], session.options.jobs)
+        check(session.plan.tasks[key], session.options.jobs, session.submitters)
 
 
 def _expected(states: Mapping[TaskKey, State], tasks) -> dict[TaskKey, float]:

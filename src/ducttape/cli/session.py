@@ -113,6 +113,12 @@ class Session:
         return Packages(self.plan, self.layout, self.cache, self.workflow.directives.auto_update_packages)
 
     @cached_property
+    def submitters(self):
+        from ducttape.run.submitters import Submitters
+
+        return Submitters(self.workflow.submitters)
+
+    @cached_property
     def store(self) -> Store:
         return Store(self.layout, self.plan, self.packages.versions, self.cache, self.packages.change)
 

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from ducttape.plan.tasks import RealizedTask, TaskKey
 from ducttape.run import local
+from ducttape.run.submitters import Submitters, is_local
 from ducttape.store.attic import move_away
 from ducttape.store.layout import EXIT_CODE, OWN_FILES, SCRIPT, VERSION
 from ducttape.store.locks import Locks
@@ -80,6 +81,9 @@ def cpus(task: RealizedTask) -> int:
     """The cores that a task asks for with `.cpus`, 1 unless it says otherwise."""
     for param in task.params:
         if param.dot and param.name == "cpus":
+            if not is_local(task) and not param.value.isdigit():
+                # What a cluster makes of it is between the two.
+                return 1
             if not param.value.isdigit() or int(param.value) < 1:
                 problem = f"task {task.key.task}: .cpus must be a whole number of at least 1, not '{param.value}'"
                 raise TapeError(Diagnostic(problem, param.span))
@@ -88,23 +92,22 @@ def cpus(task: RealizedTask) -> int:
 
 
 def weight(task: RealizedTask, jobs: int) -> int:
-    """How many of the N slots a task takes: its `.cpus`, at most N."""
-    return min(cpus(task), jobs)
+    """How many of the N slots a task takes: its `.cpus`, at most N; one when it runs on other machines."""
+    return min(cpus(task), jobs) if is_local(task) else 1
 
 
-def check(task: RealizedTask, jobs: int) -> None:
-    """Raise `TapeError` for a task that could never start: a bad `.cpus`, an unknown submitter, an impossible value."""
+def check(task: RealizedTask, jobs: int, submitters: Submitters | None = None) -> None:
+    """Raise `TapeError` for a task that could never start: a bad `.cpus`, a bad submitter, an impossible value."""
     weight(task, jobs)
+    submitter = (submitters or Submitters()).of(task)
+    if submitter is not None and len(os.fsencode(task.body)) >= _LONGEST_VALUE:
+        problem = f"task {task.key.task}: its body is too long for submitter '{submitter.name}' (128 KiB)"
+        raise TapeError(Diagnostic(problem, task.span, hint="put a part of it into a script file"))
     for output in task.outputs:
         if output.path in OWN_FILES:
             problem = f"task {task.key.task}: output {output.name} has the name of a file of the engine, {output.path}"
             raise TapeError(Diagnostic(problem, output.span, hint="give it another name"))
     for param in task.params:
-        if param.dot and param.name == "submitter" and param.value != "shell":
-            problem = f"task {task.key.task}: submitter '{param.value}' is not known to this engine"
-            raise TapeError(
-                Diagnostic(problem, param.span, hint="use submitter 'shell', which runs tasks on this machine")
-            )
         try:
             bad = b"\0" in os.fsencode(param.value)
         except UnicodeEncodeError:
@@ -127,10 +130,12 @@ class Scheduler:
         stale: str = "rerun",
         version: int = 0,
         configuration: str = "",
+        submitters: Submitters | None = None,
     ):
         self._store, self._packages, self._reporter = store, package_dirs, reporter
         self._jobs, self._fail_fast, self._stale = jobs, fail_fast, stale
         self._version, self._configuration = version, configuration
+        self._submitters = submitters or Submitters()
         self._tasks = store.plan.tasks
         self._order = {key: i for i, key in enumerate(self._tasks)}
         self._locks = Locks(store.layout.locks)
@@ -272,10 +277,15 @@ class Scheduler:
             "THREAD_ID": str(taken[0]),
             **local.threads(cpus(task)),
         }
+        submitter = self._submitters.of(task)
         together = "".join(f"{k}={v}\n" for k, v in values.items())
-        if len(os.fsencode(together)) < _LONGEST_VALUE:
-            special["TASK_VARIABLES"] = together
-        body = local.Body(directory, task.body, local.environment(values, special), self._supervisor)
+        for name, value in (("TASK_VARIABLES", together), ("COMMANDS", task.body)):
+            if len(os.fsencode(value)) < _LONGEST_VALUE:
+                special[name] = value
+        if submitter is not None:
+            special |= submitter.defaults
+        run = task.body if submitter is None else submitter.run
+        body = local.Body(directory, run, local.environment(values, special), self._supervisor)
         running = self._running[task.key] = _Running(task, body, identity, taken)
         self._free.difference_update(taken)
         if body.fd is not None:

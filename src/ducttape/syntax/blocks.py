@@ -34,7 +34,7 @@ from ducttape.syntax.values import plan_branches
 TASK_LIKE = ("task", "func", "package", "action", "of", "baseline", "branch")
 GROUPS = ("submitter", "versioner", "summary", "group", "branchpoint")
 KEYWORDS = (*TASK_LIKE, *GROUPS, "plan", "global", "config", "import")
-# Headers of these declare names and give no values.
+# Headers of these declare names and give no values (but for the defaults of submitters and versioners).
 _FORMAL = ("func", "action", "submitter", "versioner")
 _MEMBERS = {
     "submitter": ("action",),
@@ -211,7 +211,7 @@ def _close_lines(cursor: Cursor, opened: int, members: bool = False) -> bool:
 def _group(cursor: Cursor, start: int, kind: str, name: str, name_span: Span, depth: int) -> Group:
     if depth >= _MAX_DEPTH:
         raise cursor.error(f"blocks are nested more than {_MAX_DEPTH} deep", start)
-    header = clauses(cursor, formal=kind in _FORMAL)
+    header = clauses(cursor, formal=kind in _FORMAL, defaults=kind in ("submitter", "versioner"))
     opened = _open_lines(cursor, f"the header of {kind} '{name}'")
     members: list[TaskLike | Call | Group] = []
     while not _close_lines(cursor, opened, members=True):

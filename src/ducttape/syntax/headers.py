@@ -19,10 +19,10 @@ _BLANK_EQUALS = re.compile(r"[ \t]+=")
 _ITEM_START = re.compile(r"\.?[A-Za-z_]")
 
 
-def clauses(cursor: Cursor, formal: bool = False) -> tuple[Clause, ...]:
+def clauses(cursor: Cursor, formal: bool = False, defaults: bool = False) -> tuple[Clause, ...]:
     """All clauses from here, with comments and newlines between them; the cursor ends at what comes next.
 
-    `formal` headers (func, action, submitter, versioner) declare bare names only.
+    `formal` headers (func, action, submitter, versioner) declare bare names; with `defaults` params may have values.
     """
     found: list[Clause] = []
     while True:
@@ -37,7 +37,7 @@ def clauses(cursor: Cursor, formal: bool = False) -> tuple[Clause, ...]:
                 raise _empty(cursor, mark, kind, start)
             hint = f"put a space after '{mark}'"
             raise cursor.error(f"expected a space after '{mark}', found {cursor.found()}", hint=hint)
-        found.append(_clause(cursor, mark, kind, start, formal))
+        found.append(_clause(cursor, mark, kind, start, formal, defaults and kind == "param"))
 
 
 def _empty(cursor: Cursor, mark: str, kind: str, start: int) -> TapeError:
@@ -45,7 +45,7 @@ def _empty(cursor: Cursor, mark: str, kind: str, start: int) -> TapeError:
     return cursor.error(f"nothing after '{mark}': expected {_ARTICLE[kind]}", start, start + len(mark), hint=hint)
 
 
-def _clause(cursor: Cursor, mark: str, kind: str, start: int, formal: bool) -> Clause:
+def _clause(cursor: Cursor, mark: str, kind: str, start: int, formal: bool, defaults: bool) -> Clause:
     items: list[Assignment] = []
     end = cursor.at
     while True:
@@ -54,7 +54,7 @@ def _clause(cursor: Cursor, mark: str, kind: str, start: int, formal: bool) -> C
             if not cursor.at_line_end() and not _ends_clause(cursor, separated):
                 raise _bad_item(cursor, kind)
             break
-        items.append(_item(cursor, kind, formal))
+        items.append(_item(cursor, kind, formal, defaults))
         end = cursor.at
     if not items:
         raise _empty(cursor, mark, kind, start)
@@ -75,7 +75,7 @@ def _bad_item(cursor: Cursor, kind: str) -> TapeError:
     return cursor.error(f"expected the name of {_ARTICLE[kind]}, found {cursor.found()}")
 
 
-def _item(cursor: Cursor, kind: str, formal: bool) -> Assignment:
+def _item(cursor: Cursor, kind: str, formal: bool, defaults: bool) -> Assignment:
     start = cursor.at
     dot = cursor.accept(".")
     if dot and kind != "param":
@@ -86,7 +86,7 @@ def _item(cursor: Cursor, kind: str, formal: bool) -> Assignment:
     assigned = _accept_equals(cursor, spaced=kind == "param")
     if assigned and kind == "package":
         raise cursor.error("a package takes no value here", start, cursor.at, hint="list bare package names after ':'")
-    if assigned and formal:
+    if assigned and formal and not defaults:
         hint = "the values are given where it is used"
         raise cursor.error(f"'{name}' cannot have a value in this header", start, cursor.at, hint=hint)
     if assigned:
