@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
+import re
 from pathlib import Path
 
 import pytest
 from doc_examples import Section, agree, play, sections
 
+from ducttape.cli import main as cli
 from ducttape.syntax.parser import parse
 from ducttape.syntax.source import Source
 from ducttape.workflow.directives import Directives
+from ducttape.workflow.library import library
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/language.md"
 TEXT = PAGE.read_text(encoding="utf-8")
@@ -44,6 +48,20 @@ def test_every_directive_of_the_engine_is_on_the_page():
         if isinstance(getattr(Directives, name), property):
             name = {"delimiter": "branchpoint_delimiter", "multiproc": "experimental_multiproc"}.get(name, name)
             assert f"`ducttape_{name}`" in TEXT
+
+
+def test_every_mode_and_option_of_the_command_is_on_the_page():
+    for mode in cli.MODES:
+        assert re.search(rf"`{mode}\b", TEXT), mode
+    for option in cli._parser()._actions:
+        if option.help != argparse.SUPPRESS and option.dest != "help":
+            assert any(re.search(rf"`{name}\b", TEXT) for name in option.option_strings), option.option_strings
+
+
+def test_what_is_called_missing_is_missing():
+    missing = TEXT.partition("# Not there yet")[2]
+    named = set(re.findall(r"`(\w+)`", missing))
+    assert named and not named & {*cli.MODES, *library("submitter"), "python", "disk", "git"}
 
 
 def test_a_page_that_is_wrong_is_noticed(tmp_path):

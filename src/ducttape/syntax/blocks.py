@@ -49,6 +49,7 @@ _VIA = re.compile(r"via\b")
 _CROSS = re.compile(r"\s*[({]")
 _ASSIGNS = re.compile(r"[A-Za-z_][A-Za-z0-9_]*[ \t]*=")
 _COMMENT = re.compile(r"#|//|/\*")
+_AFTER_IMPORT = re.compile(rf"{_COMMENT.pattern}|(?:{'|'.join(KEYWORDS)})\b")
 _WORD = re.compile(r"[^\s{(\"']+", re.ASCII)
 
 
@@ -245,7 +246,7 @@ def _import(cursor: Cursor, start: int) -> Import:
         raise cursor.error("empty file name", path.span.start, path.span.end)
     end = cursor.at
     cursor.skip_blanks()
-    if not cursor.at_line_end() and _COMMENT.match(cursor.text, cursor.at) is None:
+    if not cursor.at_line_end() and _AFTER_IMPORT.match(cursor.text, cursor.at) is None:
         raise cursor.error(f"unexpected {cursor.found()} after the name of a file", hint="import files one by one")
     cursor.at = end
     return Import(path, cursor.span(start))
