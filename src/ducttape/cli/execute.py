@@ -109,6 +109,10 @@ def _execute(session: Session, states: Mapping[TaskKey, State], todo: list[TaskK
     )
     for package in builds:
         session.packages.build(package.definition.name)
+    if session.workflow.directives.auto_update_packages:
+        for name, package in session.packages.all.items():
+            if package.built:
+                session.packages.use(name)
     scheduler = Scheduler(
         session.store,
         session.packages.directories,

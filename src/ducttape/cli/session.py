@@ -41,6 +41,17 @@ def settings(**given) -> SimpleNamespace:
     return SimpleNamespace(**{**default, **given})
 
 
+def defines_of(options) -> dict[str, str]:
+    """The globals that `-D NAME=VALUE` sets; raises TapeError for one of another form."""
+    defines = {}
+    for text in options.define:
+        name, separator, value = text.partition("=")
+        if not separator or not name.isidentifier():
+            raise TapeError(Diagnostic(f"-D {text}: expected NAME=VALUE", hint=f"for example -D {name or 'steps'}=100"))
+        defines[name] = value
+    return defines
+
+
 class Session:
     """One tape with its options: `tape`, `config_file`, `define`, `plans`, `output`.
 
@@ -58,15 +69,7 @@ class Session:
     def workflow(self):
         from ducttape.workflow.loader import load
 
-        defines = {}
-        for text in self.options.define:
-            name, separator, value = text.partition("=")
-            if not separator or not name.isidentifier():
-                raise TapeError(
-                    Diagnostic(f"-D {text}: expected NAME=VALUE", hint=f"for example -D {name or 'steps'}=100")
-                )
-            defines[name] = value
-        workflow = load(Path(self.options.tape), [Path(c) for c in self.options.config_file], defines)
+        workflow = load(Path(self.options.tape), [Path(c) for c in self.options.config_file], defines_of(self.options))
         for warning in workflow.warnings:
             self._warn(warning)
         if workflow.directives.versioned_tasks:
@@ -110,7 +113,8 @@ class Session:
     def packages(self):
         from ducttape.run.packages import Packages
 
-        return Packages(self.plan, self.layout, self.cache, self.workflow.directives.auto_update_packages)
+        update = self.workflow.directives.auto_update_packages
+        return Packages(self.plan, self.layout, self.cache, update, self.workflow.versioners)
 
     @cached_property
     def submitters(self):

@@ -1,65 +1,85 @@
 """Packages: the code behind a task, versioned by its content and built once per version.
 
-    versioner  version                                          directory that the task's variable names
-    python     digest of .script=FILE and of all it imports     a snapshot of exactly those files
-    disk       tree digest of .path=DIRECTORY                   a copy of the directory, then the build commands
-    git        .ref of .repo (the commit, for HEAD)             a clone with submodules, then the build commands
-
-A version lies in `.packages/NAME/VERSION/`. It is made under another name and renamed when it is whole, so a directory
-there is always usable. A package's own params and build commands are part of its version.
+A version lies in `.packages/NAME/VERSION/`, where it is checked out and then built, so that a build may note its own
+place. Its manifest is written last: a directory with one is always whole. A package's own params and build commands are
+part of its version. `.packages/NAME/HEAD` names the version in use; while the package asks for the same source, that
+one is used and no network is asked, unless an update is wanted.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import secrets
 import shutil
-import subprocess
-from dataclasses import dataclass, field
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from ducttape.plan.tasks import PackageDefinition, Plan
-from ducttape.run.imports import ImportMemory, closure
+from ducttape.run.imports import ImportMemory
 from ducttape.run.local import environment, script
+from ducttape.run.versioners import Answer, Versioner, Versioners, run_logged
 from ducttape.store.commands import normalize
 from ducttape.store.digest import DigestCache, digest_bytes
 from ducttape.store.layout import Layout, component
+from ducttape.store.locks import Locks
 from ducttape.store.record import write_atomically
 from ducttape.syntax.diagnostics import Diagnostic, TapeError, did_you_mean
+from ducttape.syntax.tree import Group
 
 MANIFEST = "ducttape_package.json"
-_LENGTH = 32
+_EXIT_CODE = "build_exit_code.txt"
+_FAILED = "failed"
+_LOCK_POLL = 0.2
 
 
 @dataclass(slots=True)
 class Package:
-    """One package at its present version. `files` maps names inside to content digests, where they are known."""
+    """One package at its present version."""
 
     definition: PackageDefinition
     version: str
     directory: Path
-    files: dict[str, str] = field(default_factory=dict)
-    sources: dict[str, Path] = field(default_factory=dict)
+    answer: Answer
+    versioner: Versioner
 
     @property
     def built(self) -> bool:
-        return self.directory.is_dir()
+        return is_built(self.directory)
+
+
+def is_built(directory: Path) -> bool:
+    """Whether a version is whole; those that the original program built have an exit code and no manifest."""
+    if (directory / MANIFEST).is_file():
+        return True
+    try:
+        return (directory / _EXIT_CODE).read_text().split("\n")[0].strip() == "0"
+    except OSError:
+        return False
 
 
 class Packages:
     """All packages that a plan mentions, each with its present version; nothing is built yet."""
 
-    def __init__(self, plan: Plan, layout: Layout, cache: DigestCache, auto_update: bool = False):
-        self._layout, self._cache, self._auto_update = layout, cache, auto_update
-        self._imports = ImportMemory(cache, layout.digests)
+    def __init__(
+        self,
+        plan: Plan,
+        layout: Layout,
+        cache: DigestCache,
+        auto_update: bool = False,
+        versioners: Mapping[str, Group] | None = None,
+    ):
+        self._layout, self._auto_update = layout, auto_update
+        imports = ImportMemory(cache, layout.digests)
+        self._versioners = Versioners(versioners or {}, cache, imports, layout.base)
         wanted = dict.fromkeys(name for task in plan.tasks.values() for name in task.packages)
         self.all: dict[str, Package] = {}
-        for name in wanted:
+        for name in wanted or plan.packages:
             if name not in plan.packages:
                 raise TapeError(Diagnostic(f"unknown package '{name}'", hint=did_you_mean(name, plan.packages)))
             self.all[name] = self._resolve(plan.packages[name])
-        self._imports.flush()
+        imports.flush()
 
     @property
     def versions(self) -> dict[str, str]:
@@ -72,165 +92,146 @@ class Packages:
     def change(self, name: str, old: str, new: str) -> str:
         """What differs between two versions of a package, naming files; empty when it is not known."""
         package = self.all.get(name)
-        if package is None or not package.files:
+        if package is None or not package.answer.files:
             return ""
-        try:
-            manifest = self._layout.packages / component(name) / component(old) / MANIFEST
-            before = json.loads(manifest.read_text(encoding="utf-8"))["files"]
-        except (OSError, ValueError, KeyError, TypeError):
+        after = package.answer.files
+        before = _manifest(self._layout.packages / component(name) / component(old)).get("files")
+        if not isinstance(before, dict):
             return ""
-        changed = [f for f in sorted({*before, *package.files}) if before.get(f) != package.files.get(f)]
+        changed = [f for f in sorted({*before, *after}) if before.get(f) != after.get(f)]
         return ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
 
     def build(self, name: str) -> None:
         """Make the directory of a package's present version; raises `TapeError` when that fails."""
         package = self.all[name]
-        if package.built:
-            return
-        final = package.directory
-        work = final.with_name(f".{final.name}.{secrets.token_hex(4)}")
-        work.mkdir(parents=True)
+        directory = package.directory
+        locks = Locks(self._layout.locks)
         try:
-            self._check_out(package, work)
-            if package.definition.body.strip():
-                self._run_build(package, work)
-            manifest = {"versioner": package.definition.versioner, "version": package.version, "files": package.files}
-            write_atomically(work / MANIFEST, json.dumps(manifest, indent=1) + "\n")
-            try:
-                os.rename(work, final)
-            except OSError:
-                # Another controller was faster; its directory has the same content.
-                if not final.is_dir():
-                    raise
-            write_atomically(final.parent / "HEAD", package.version + "\n")
+            while locks.acquire(directory.with_name(directory.name + ".LOCK")) is not None:
+                # Another controller builds the same version.
+                time.sleep(_LOCK_POLL)
+            if not package.built:
+                self._build(package)
+            self.use(name)
         finally:
-            shutil.rmtree(work, ignore_errors=True)
+            locks.release_all()
+
+    def use(self, name: str) -> None:
+        """Note that a built version is the one in use from now on."""
+        directory = self.all[name].directory
+        head = directory.parent / "HEAD"
+        if _head(directory.parent) != directory.name:
+            write_atomically(head, directory.name + "\n")
 
     # --- versions -----------------------------------------------------------------------------------------------
 
     def _resolve(self, definition: PackageDefinition) -> Package:
-        resolver = {"python": self._python, "disk": self._disk, "git": self._git}.get(definition.versioner)
-        if resolver is None:
-            hint = did_you_mean(definition.versioner, ["python", "disk", "git"])
-            problem = f"package {definition.name}: unknown versioner '{definition.versioner}'"
-            raise TapeError(Diagnostic(problem, definition.span, hint=hint))
-        version, files, sources = resolver(definition)
+        versioner = self._versioners.of(definition)
+        folder = self._layout.packages / component(definition.name)
+        answer = None
+        if versioner.asks and not self._auto_update:
+            answer = self._known(definition, versioner, folder)
+            if isinstance(answer, Path):
+                return Package(definition, answer.name, answer, Answer(answer.name), versioner)
+        if answer is None:
+            answer = self._ask(definition, versioner, folder)
+        version = answer.version
         extra = [f"{p.name}={p.value}" for p in definition.params] + list(normalize(definition.body))
+        extra += [versioner.actions] if versioner.actions else []
         if extra:
             version += "-" + digest_bytes("\0".join(extra).encode("utf-8", "surrogateescape"))[:8]
-        directory = self._layout.packages / component(definition.name) / component(version)
-        return Package(definition, version, directory, files, sources)
+        return Package(definition, version, folder / component(version), answer, versioner)
 
-    def _python(self, definition: PackageDefinition) -> tuple[str, dict[str, str], dict[str, Path]]:
-        folder, text, span = _param(definition, "script")
-        path = Path(os.path.abspath(folder / os.path.expanduser(text)))
-        if not path.is_file():
-            hint = f"the path is relative to {folder}, where the package is declared"
-            raise TapeError(Diagnostic(f"package {definition.name}: no script {path}", span, hint=hint))
-        roots = []
-        if any(p.name == "roots" for p in definition.versioner_params):
-            folder, text, _ = _param(definition, "roots")
-            roots = [Path(os.path.abspath(folder / os.path.expanduser(r))) for r in text.split()]
-        sources = closure(path, roots, span, self._imports)
-        files = {name: self._cache.path(source) or "" for name, source in sorted(sources.items())}
-        text = "".join(f"{name}\0{digest}\0" for name, digest in files.items())
-        return digest_bytes(f"python\0{path.name}\0{text}".encode())[:_LENGTH], files, sources
+    def _ask(self, definition: PackageDefinition, versioner: Versioner, folder: Path) -> Answer:
+        logs = folder / "repo_version"
+        _remove_logs(logs)
+        try:
+            answer = versioner.newest(definition, logs)
+        except TapeError as error:
+            if not (versioner.asks and self._auto_update and _head(folder)):
+                raise
+            hint = "without an update the version in use would do; ducttape_auto_update_packages asks for the newest"
+            raise TapeError([*error.diagnostics, Diagnostic("no update was made", hint=hint)]) from error
+        return answer
 
-    def _disk(self, definition: PackageDefinition) -> tuple[str, dict[str, str], dict[str, Path]]:
-        folder, text, span = _param(definition, "path")
-        path = Path(os.path.abspath(folder / os.path.expanduser(text)))
-        if not path.is_dir():
-            hint = f"the path is relative to {folder}, where the package is declared"
-            raise TapeError(Diagnostic(f"package {definition.name}: no directory {path}", span, hint=hint))
-        return self._cache.path(path)[:_LENGTH], {}, {".": path}
+    def _known(self, definition: PackageDefinition, versioner: Versioner, folder: Path) -> Answer | Path | None:
+        """What was answered when the package asked for the same source: at HEAD, or in the newest version that has it.
 
-    def _git(self, definition: PackageDefinition) -> tuple[str, dict[str, str], dict[str, Path]]:
-        _, ref, _ = _param(definition, "ref")
-        if ref != "HEAD":
-            return ref, {}, {}
-        head = self._layout.packages / component(definition.name) / "HEAD"
-        if head.is_file() and not self._auto_update:
-            # Without auto-update a package stays at the commit it was built from, and no network is asked.
-            known = head.read_text(encoding="utf-8").strip()
-            return known.split("-")[0], {}, {}
-        folder, repo, span = _param(definition, "repo")
-        answer = self._call(definition, span, ["git", "ls-remote", "--", _repo(folder, repo), "HEAD"], None)
-        commit = answer.split()[0] if answer.split() else ""
-        if not commit:
-            raise TapeError(Diagnostic(f"package {definition.name}: {repo} has no HEAD", span))
-        return commit, {}, {}
+        A path is a version that the original program built: nothing more is known of it.
+        """
+        try:
+            entries = sorted(os.scandir(folder), key=lambda e: -e.stat().st_mtime)
+        except OSError:
+            return None
+        head, source = _head(folder), versioner.source(definition)
+        for entry in sorted(entries, key=lambda e: e.name != head):
+            if not entry.is_dir() or entry.name == _FAILED or not is_built(Path(entry.path)):
+                continue
+            manifest = _manifest(Path(entry.path))
+            if not manifest:
+                if entry.name == head:
+                    return Path(entry.path)
+            elif manifest.get("source") == source:
+                return Answer(manifest["answer"], lines=manifest.get("lines", ""))
+            elif "source" not in manifest and entry.name == head and not versioner.actions:
+                return Answer(manifest["version"].split("-")[0])
+        return None
 
     # --- building -----------------------------------------------------------------------------------------------
 
-    def _check_out(self, package: Package, work: Path) -> None:
-        definition = package.definition
-        if definition.versioner == "python":
-            for name, source in package.sources.items():
-                target = work / name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(source, target)
-            changed = [n for n, digest in package.files.items() if digest_bytes((work / n).read_bytes()) != digest]
-            if changed:
-                problem = f"package {definition.name}: {changed[0]} changed while it was copied"
-                raise TapeError(Diagnostic(problem, definition.span, hint="run the same command again"))
-        elif definition.versioner == "disk":
-            source, base = package.sources["."], str(self._layout.base)
-            shutil.copytree(
-                source,
-                work,
-                symlinks=True,
-                dirs_exist_ok=True,
-                ignore=lambda folder, names: [n for n in names if n == ".git" or os.path.join(folder, n) == base],
-            )
-        else:
-            folder, repo, span = _param(definition, "repo")
-            _, ref, _ = _param(definition, "ref")
-            commit = package.version.split("-")[0] if ref == "HEAD" else ref
-            self._call(definition, span, ["git", "clone", "--quiet", "--", _repo(folder, repo), str(work)], None)
-            self._call(definition, span, ["git", "checkout", "--quiet", commit], work)
-            update = ["git", "submodule", "--quiet", "update", "--init", "--recursive"]
-            self._call(definition, span, update, work)
-
-    def _run_build(self, package: Package, work: Path) -> None:
-        definition = package.definition
-        env = environment({p.name: p.value for p in definition.params}, {})
-        with open(work / "build_stdout.txt", "wb") as out, open(work / "build_stderr.txt", "wb") as err:
-            data = script(definition.body).encode("utf-8", "surrogateescape")
-            code = subprocess.run(["bash"], input=data, stdout=out, stderr=err, cwd=work, env=env).returncode
-        (work / "build_exit_code.txt").write_text(str(code), encoding="utf-8")
-        if code:
-            failed = self._layout.packages / component(definition.name) / "failed"
-            shutil.rmtree(failed, ignore_errors=True)
-            os.rename(work, failed)
-            problem = f"package {definition.name}: its build commands ended with exit code {code}"
-            raise TapeError(Diagnostic(problem, definition.span, hint=f"see {failed / 'build_stderr.txt'}"))
-
-    def _call(self, definition: PackageDefinition, span, command: list[str], folder: Path | None) -> str:
-        env = {**os.environ, "GIT_TERMINAL_PROMPT": "0"}
+    def _build(self, package: Package) -> None:
+        definition, directory = package.definition, package.directory
+        logs = directory.with_name("checkout")
+        _remove_logs(logs)
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(parents=True)
         try:
-            ended = subprocess.run(
-                command, cwd=folder, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True
-            )
-        except FileNotFoundError as e:
-            problem = f"package {definition.name}: git is not installed"
-            raise TapeError(Diagnostic(problem, span, hint="install git, or use the versioner disk")) from e
-        if ended.returncode:
-            said = ended.stderr.strip().splitlines()
-            problem = f"package {definition.name}: '{' '.join(command[:2])}' failed" + (f": {said[-1]}" if said else "")
-            raise TapeError(Diagnostic(problem, span))
-        return ended.stdout
+            package.versioner.check_out(definition, package.answer, directory, logs)
+            for name in ("stdout", "stderr"):
+                if os.path.exists(f"{logs}_{name}.txt"):
+                    os.replace(f"{logs}_{name}.txt", directory / f"checkout_{name}.txt")
+            if definition.body.strip():
+                self._run_build(definition, directory)
+            manifest = {
+                "versioner": definition.versioner,
+                "version": package.version,
+                "source": package.versioner.source(definition),
+                "answer": package.answer.version,
+                "lines": package.answer.lines,
+                "files": package.answer.files,
+            }
+            write_atomically(directory / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+        except BaseException:
+            failed = directory.with_name(_FAILED)
+            shutil.rmtree(failed, ignore_errors=True)
+            os.rename(directory, failed) if directory.is_dir() else directory.unlink(missing_ok=True)
+            raise
+
+    def _run_build(self, definition: PackageDefinition, directory: Path) -> None:
+        env = environment({p.name: p.value for p in definition.params}, {})
+        code, _ = run_logged(["bash"], directory / "build", env, directory, script(definition.body))
+        (directory / _EXIT_CODE).write_text(str(code), encoding="utf-8")
+        if code:
+            log = directory.with_name(_FAILED) / "build_stderr.txt"
+            problem = f"package {definition.name}: its build commands ended with exit code {code}"
+            raise TapeError(Diagnostic(problem, definition.span, hint=f"see {log}"))
 
 
-def _param(definition: PackageDefinition, name: str):
-    """(folder of the declaring file, value, span) of a versioner's param."""
-    for param in definition.versioner_params:
-        if param.name == name:
-            return param.span.source.directory, param.value, param.span
-    problem = f"package {definition.name}: its versioner '{definition.versioner}' needs .{name}"
-    raise TapeError(Diagnostic(problem, definition.span, hint=f"add .{name}=... to its params"))
+def _manifest(directory: Path) -> dict:
+    try:
+        found = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
-def _repo(folder: Path, repo: str) -> str:
-    """A local repository is relative to the declaring file; anything else is an address."""
-    local = folder / os.path.expanduser(repo)
-    return str(local) if "://" not in repo and local.is_dir() else repo
+def _head(folder: Path) -> str:
+    try:
+        return (folder / "HEAD").read_text(encoding="utf-8").split("\n")[0].strip()
+    except OSError:
+        return ""
+
+
+def _remove_logs(logs: Path) -> None:
+    for name in ("stdout", "stderr"):
+        Path(f"{logs}_{name}.txt").unlink(missing_ok=True)

@@ -24,7 +24,7 @@ _LOCAL = ("shell", "cuda_shell")
 
 @dataclass(frozen=True, slots=True)
 class Submitter:
-    """`run` is a bash script; `defaults` are the values of optional params, `needed` maps the others to their places."""
+    """`run` is a bash script; `defaults` has the values of optional params, `needed` the places of the others."""
 
     name: str
     run: str
@@ -40,7 +40,7 @@ class Submitters:
         self._known: dict[str, Submitter] = {}
 
     def of(self, task: RealizedTask) -> Submitter | None:
-        """The submitter of a task, None for the plain `shell`. Raises `TapeError` when it is unknown or lacks a param."""
+        """The submitter of a task, None for the plain `shell`; `TapeError` when it is unknown or lacks a param."""
         name, span = chosen(task)
         if name == DEFAULT and name not in self._own:
             return None
