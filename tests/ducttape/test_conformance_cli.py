@@ -47,7 +47,8 @@ RULES = {
     "9 named configs are dead": (
         {"x.tape": SEED + "config old {\n  seed=0\n}\n"},
         "ducttape x.tape list",
-        "exit 1: x.tape:1:16: error: unknown global 'seed'\n    task t :: seed=@ {\n                   ^",
+        "exit 1: x.tape:1:16: error: unknown global 'seed'\n    task t :: seed=@ {\n                   ^\n"
+        "hint: set it in a block: global { seed=... }, or with -D seed=...",
     ),
     "9 the settings of a person": (
         {"x.tape": SEED, "home/.ducttape": "global {\n  seed=7\n}\n"},

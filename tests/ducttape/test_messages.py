@@ -27,6 +27,12 @@ MISTAKES = [
     ('config {\n  import "x.tape"\n}\n', "2:3", "'import' needs a value", "outside of blocks"),
     ("import x.tape y.tape\n", "1:15", "unexpected 'y.tape'", "one by one"),
     ("function f > out {\n}\n", "1:1", "unknown block 'function'", "did you mean 'func'?"),
+    ("task a :: x=(Size: small=1 big=) {\n}\n", "1:32", "expected a value, found ')'", "empty value"),
+    ("task a :: x=(Size: small= 1) {\n}\n", "1:26", "expected a value", "no blanks around '='"),
+    ("task a :: x=$(date) {\n}\n", "1:14", "found '('", "commands run in bodies only"),
+    ("summary s {\n  of a > x\n}\n", "3:1", "the body of the 'of' block of 'a'", "a body in braces"),
+    ("task a calls f > out\n", "1:14", "unknown function 'f'", "func f > out"),
+    ("task a :: x=$y {\n}\n", "1:13", "unknown global 'y'", "-D y="),
     ("task my-task {\n}\n", "1:8", "unexpected '-task'", "letters, digits and underscores"),
 ]
 
@@ -76,6 +82,11 @@ def test_defines_that_nothing_reads_are_noticed(tmp_path):
     assert warnings(tmp_path, text, **fine) == []
     (found,) = warnings(tmp_path, text, usde="2")
     assert found == "-D usde=2 has no effect: nothing reads the global 'usde'"
+
+
+def test_misspelled_directives_are_noticed(tmp_path):
+    text = "global {\n  ducttape_strcture=flat\n  ducttape_of_mine=1\n}\ntask a {\n}\n"
+    assert warnings(tmp_path, text) == ["'ducttape_strcture' is no directive"]
 
 
 @pytest.mark.parametrize(

@@ -155,13 +155,14 @@ def _expect_brace(cursor: Cursor, kind: str, name: str, header: tuple[Clause, ..
     last = header[-1].items[-1] if header else None
     if last is not None and isinstance(last.value, Literal) and last.value.form == "bare" and "{" in last.value.value:
         hint = "put a space before '{': as it stands, it belongs to the value before it"
-    elif last is not None and "\n" in cursor.text[last.span.end : cursor.at]:
+    elif last is not None and "\n" in cursor.text[last.span.end : cursor.at] and cursor.peek() != "}":
         hint = "every line of a header starts with '<', '>', '::' or ':'"
     elif last is not None and _COMMENT.search(cursor.text, last.span.end, cursor.at):
         hint = "comments cannot stand between the items of a clause"
-    if hint is None and cursor.done:
-        hint = f"a {kind} has a body in braces"
-    raise cursor.error(f"expected '{{' and the body of {kind} '{name}', found {cursor.found()}", hint=hint)
+    if hint is None and (cursor.done or cursor.peek() == "}"):
+        hint = f"a body in braces belongs to every '{kind}'"
+    what = "the 'of' block of" if kind == "of" else kind
+    raise cursor.error(f"expected '{{' and the body of {what} '{name}', found {cursor.found()}", hint=hint)
 
 
 # --- blocks of lines --------------------------------------------------------------------------------------------

@@ -52,8 +52,11 @@ def value(cursor: Cursor, depth: int = 0) -> Value:
     literal = cursor.literal()
     if literal is not None:
         return literal
-    if first == "" or first in WHITESPACE:
-        raise cursor.error(f"expected a value, found {cursor.found()}", hint='write "" for an empty value')
+    if first == "" or first in WHITESPACE or first == ")":
+        hint = 'write "" for an empty value'
+        if depth and first in (" ", "\t"):
+            hint = "no blanks around '=' in branches; write \"\" for an empty value"
+        raise cursor.error(f"expected a value, found {cursor.found()}", hint=hint)
     hint = {"[": "branch points are written ( ... ); [ ... ] comes right after a variable"}.get(first, "quote it")
     raise cursor.error(f"a value cannot start with '{first}'", hint=hint)
 
@@ -81,6 +84,9 @@ def _variable(cursor: Cursor) -> Value:
         if not cursor.accept("}"):
             hint = "only a name can stand between the braces; compute other things in the body of a task"
             raise cursor.error(f"expected '}}' after the variable name, found {cursor.found()}", hint=hint)
+    elif cursor.peek() == "(":
+        hint = "commands run in bodies only: let a task write what is computed into an output"
+        raise cursor.error("expected a variable name after '$', found '('", hint=hint)
     else:
         name = cursor.name("a variable name after '$'")
     if cursor.accept("@"):

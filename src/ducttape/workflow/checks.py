@@ -54,7 +54,7 @@ def check(context: Context) -> Iterator[Diagnostic]:
         yield from _block(block, context)
     for task in context.tasks.values():
         yield from _task(task, context)
-        if not problems:
+        if not any(p.severity == "error" for p in problems):
             yield from check_body(task, context.directives)
 
 

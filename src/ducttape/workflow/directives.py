@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterator, Mapping
 
 from ducttape.syntax.diagnostics import Diagnostic, TapeError, did_you_mean
 from ducttape.syntax.tree import Assignment, Literal
@@ -10,6 +11,20 @@ from ducttape.workflow.packed import literal_of
 from ducttape.workflow.values import unusable
 
 PREFIX = "ducttape_"
+NAMES = (
+    "ducttape_output",
+    "ducttape_default_config",
+    "ducttape_structure",
+    "ducttape_versioned_tasks",
+    "ducttape_undeclared_vars",
+    "ducttape_unused_vars",
+    "ducttape_auto_update_packages",
+    "ducttape_branchpoint_delimiter",
+    "ducttape_experimental_imports",
+    "ducttape_experimental_packages",
+    "ducttape_experimental_submitters",
+    "ducttape_experimental_multiproc",
+)
 _TRUE = ("true", "1", "t", "enable", "yes", "on")
 _FALSE = ("false", "0", "f", "disable", "no", "off")
 
@@ -107,9 +122,18 @@ class Directives:
             )
         return found.value[0]
 
+    def _misspelled(self) -> Iterator[Diagnostic]:
+        """Warnings for names that look like directives and are none, but nearly."""
+        for name, item in self._globals.items():
+            if name.startswith(PREFIX) and name not in NAMES:
+                near = difflib.get_close_matches(name, NAMES, n=1, cutoff=0.9)
+                if near:
+                    message, hint = f"'{name}' is no directive", f"did you mean '{near[0]}'?"
+                    yield Diagnostic(message, item.name_span, hint=hint, severity="warning")
+
     def check(self) -> list[Diagnostic]:
-        """Everything that is wrong with the known directives."""
-        errors: list[Diagnostic] = []
+        """Everything that is wrong with the known directives, and warnings about misspelled ones."""
+        errors: list[Diagnostic] = list(self._misspelled())
         flags = ("imports", "packages", "submitters", "multiproc")
         reads = [lambda n=name: self.flag(f"ducttape_experimental_{n}") for name in flags]
         for attribute in [

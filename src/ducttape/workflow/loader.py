@@ -207,7 +207,7 @@ def _tasks(blocks: list[Block], functions: Mapping[str, TaskLike], errors: list[
         if isinstance(block, Call):
             function = functions.get(block.function)
             if function is None:
-                hint = did_you_mean(block.function, functions)
+                hint = did_you_mean(block.function, functions) or f"declare it: func {block.function} > out {{ ... }}"
                 errors.append(Diagnostic(f"unknown function '{block.function}'", block.function_span, hint=hint))
                 continue
         elif not isinstance(block, TaskLike) or block.kind != "task":

@@ -178,7 +178,10 @@ class Resolver:
         key = ("$" + name, mode)
         item = self.globals.get(name)
         if item is None or item.value is None:
-            raise self._fail(f"unknown global '{name}'", span, did_you_mean(name, self.globals))
+            hint = (
+                did_you_mean(name, self.globals) or f"set it in a block: global {{ {name}=... }}, or with -D {name}=..."
+            )
+            raise self._fail(f"unknown global '{name}'", span, hint)
         if key in stack:
             raise self._fail(f"global '{name}' is defined by itself", span, other=item.span)
         return self._once(key, item, mode, chosen, stack)
