@@ -1,36 +1,40 @@
-"""`viz`: the graph on stdout for graphviz: `ducttape main.tape viz | dot -Tsvg > graph.svg`.
+"""`viz`: the graph on stdout: `--format dot` (the default), `mermaid`, or `svg`, which needs no other program.
 
 Nodes are `TASK/FULL_NAME`, edges are labelled `input=$output@task`. `-T packed` has one node per task.
 """
 
 from __future__ import annotations
 
-import json
+import sys
 
+from ducttape.cli.arguments import OPTIONS
+from ducttape.cli.graph import graph_of
 from ducttape.cli.session import Session
-from ducttape.plan.tasks import FromTask
+from ducttape.syntax.diagnostics import Diagnostic, TapeError, did_you_mean
+
+# The original looks at the first letter only.
+_TYPES = {"u": "unpacked", "p": "packed", "d": "debug"}
+_FORMATS = next(option.choices for option in OPTIONS if "--format" in option.names)
 
 
 def run(options) -> int:
+    kind, form = options.viz_type, options.format or "dot"
+    if kind in _FORMATS:
+        kind, form = "unpacked", kind
+    elif kind[:1] not in _TYPES or not _TYPES[kind[:1]].startswith(kind):
+        hint = did_you_mean(kind, [*_TYPES.values(), *_FORMATS])
+        raise TapeError(Diagnostic(f"-T {kind}: unknown kind of graph", hint=hint))
     session = Session(options)
-    chosen = {t.key: t for t in session.selected()}
-    packed = options.viz_type.startswith("p")
-
-    def node(key) -> str:
-        return key.task if packed else f"{key.task}/{session.plan.tasks[key].realization.full_name}"
-
-    lines = dict.fromkeys(f"  {_quote(node(key))};" for key in chosen)
-    for key, task in chosen.items():
-        for item in task.inputs:
-            for source in item.sources:
-                if isinstance(source, FromTask) and source.key in chosen:
-                    label = f"{item.name}=${source.output}@{source.key.task}"
-                    lines[f"  {_quote(node(source.key))} -> {_quote(node(key))} [label={_quote(label)}];"] = None
-    print("digraph workflow {\n  rankdir=LR;\n  node [shape=box];")
-    print("\n".join(lines))
-    print("}")
+    graph = graph_of(session.selected(), session.plan.tasks, packed=kind.startswith("p"))
+    sys.stdout.write(_render(form)(graph))
     return 0
 
 
-def _quote(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+def _render(form: str):
+    if form == "svg":
+        from ducttape.cli.graph_svg import svg
+
+        return svg
+    from ducttape.cli.graph_text import dot, mermaid
+
+    return dot if form == "dot" else mermaid

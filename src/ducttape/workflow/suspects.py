@@ -34,7 +34,7 @@ def unread_defines(defines: Mapping[str, str], items: Iterable[Assignment]) -> I
         return
     read: dict[str, None] = {}
     for item in items:
-        read.update(dict.fromkeys(_read(item.value, item.name)))
+        read.update(dict.fromkeys(globals_read(item.value, item.name)))
     for name in names:
         if name not in read:
             yield Diagnostic(
@@ -44,14 +44,15 @@ def unread_defines(defines: Mapping[str, str], items: Iterable[Assignment]) -> I
             )
 
 
-def _read(value: Value | None, left: str) -> Iterator[str]:
+def globals_read(value: Value | None, left: str) -> Iterator[str]:
+    """The names of the globals that a value reads when it stands to the right of `left=`."""
     match value:
         case GlobalVariable():
             yield value.name
         case SameGlobal():
             yield left
         case Grafted():
-            yield from _read(value.variable, left)
+            yield from globals_read(value.variable, left)
         case BranchPoint():
             for branch in value.branches:
-                yield from _read(branch.value, left)
+                yield from globals_read(branch.value, left)

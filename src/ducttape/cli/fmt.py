@@ -1,0 +1,56 @@
+"""`fmt`: the tape in the usual layout on stdout; `--write` rewrites it, `--check` exits with 1 when it would change.
+
+More files may follow the mode. A file is replaced in one step and only when its text changes; one that does not parse
+is left alone, and the others are still done.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from ducttape.cli.terminal import say
+from ducttape.syntax.diagnostics import Diagnostic, TapeError
+from ducttape.syntax.formatter import format_file
+from ducttape.syntax.parser import parse_file
+
+
+def run(options) -> int:
+    paths = [Path(name) for name in (options.tape, *options.globs)]
+    if len(paths) > 1 and not (options.write or options.check):
+        raise TapeError(Diagnostic("several files cannot be printed", hint="add --write or --check"))
+    errors, changes = [], 0
+    for path in paths:
+        try:
+            file = parse_file(path)
+            text = format_file(file)
+        except TapeError as error:
+            errors += error.diagnostics
+            continue
+        if not (options.write or options.check):
+            sys.stdout.write(text)
+        elif text != file.source.text:
+            changes += 1
+            if options.write and not options.check:
+                _replace(path, text)
+            say(f"{'would change' if options.check else 'formatted'} {path}")
+    if errors:
+        raise TapeError(errors)
+    if options.check and changes:
+        say(f"hint: ducttape {options.tape} fmt --write{''.join(f' {name}' for name in options.globs)}")
+        return 1
+    return 0
+
+
+def _replace(path: Path, text: str) -> None:
+    # A link stays a link: what it points to is rewritten.
+    real = Path(os.path.realpath(path))
+    new = real.with_name(f".{real.name}.{os.getpid()}.new")
+    try:
+        new.write_bytes(text.encode("utf-8", "surrogateescape"))
+        shutil.copymode(real, new)
+        os.replace(new, real)
+    finally:
+        new.unlink(missing_ok=True)
