@@ -20,5 +20,6 @@ def run(options) -> int:
         say("doing nothing")
         return 0
     for task in existing:
-        (session.layout.directory(task.key) / INVALIDATED).touch()
+        for directory in session.layout.made(task.key):
+            (directory / INVALIDATED).touch()
     return 0

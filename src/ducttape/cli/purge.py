@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 
 from ducttape.cli.session import Session
 from ducttape.cli.terminal import confirm, say
@@ -14,7 +13,7 @@ from ducttape.store.locks import Locks
 def run(options) -> int:
     session = Session(options)
     tasks = session.with_descendants(session.selected(required=True))
-    existing = [t for t in tasks if os.path.lexists(session.layout.directory(t.key))]
+    existing = [t for t in tasks if session.layout.made(t.key)]
     if not existing:
         say("nothing to do: none of them has a directory")
         return 0
@@ -32,13 +31,17 @@ def run(options) -> int:
                 say(f"KEEP: {task.key}: locked by {owner}")
                 kept += 1
                 continue
-            remove(session.layout.directory(task.key))
+            for directory in session.layout.made(task.key):
+                remove(directory)
             link = session.layout.full_name_link(task)
             if link is not None and link.is_symlink():
                 link.unlink()
             locks.release(lock)
             with contextlib.suppress(OSError):
-                session.layout.directory(task.key).parent.rmdir()
+                place = session.layout.place(task.key)
+                if place.is_dir():
+                    place.rmdir()
+                place.parent.rmdir()
     finally:
         locks.release_all()
     return 1 if kept else 0

@@ -72,9 +72,6 @@ class Session:
         workflow = load(Path(self.options.tape), [Path(c) for c in self.options.config_file], defines_of(self.options))
         for warning in workflow.warnings:
             self._warn(warning)
-        if workflow.directives.versioned_tasks:
-            message = "ducttape_versioned_tasks has no effect here: earlier results are kept in the attic"
-            self._warn(Diagnostic(message, workflow.globals["ducttape_versioned_tasks"].span, severity="warning"))
         return workflow
 
     @cached_property
@@ -98,12 +95,17 @@ class Session:
                     hint=f"ducttape {self.options.tape} {self.options.mode} 'TASK' 'REALIZATION' ('*' for all)",
                 )
             )
+        if self.layout.versioned and self.options.mode != "exec":
+            # Which version of a task counts depends on what is asked for; `exec` surveys the plan cut down to the globs.
+            self.store.survey()
         return select_tasks(self.plan, globs[0] if globs else "*", list(globs[1:]) or ["*"])
 
     @cached_property
     def layout(self) -> Layout:
         base = self.options.output or self.workflow.directives.output or "."
-        return Layout(Path(os.path.abspath(os.path.expanduser(base))), self.workflow.directives.structure == "flat")
+        directives = self.workflow.directives
+        flat, versioned = directives.structure == "flat", directives.versioned_tasks
+        return Layout(Path(os.path.abspath(os.path.expanduser(base))), flat, versioned)
 
     @cached_property
     def cache(self) -> DigestCache:

@@ -33,6 +33,7 @@ def lines(session, states: Mapping[TaskKey, State], builds: list, paint: Paint) 
         directory = session.layout.directory(task.key)
         if (
             task.key not in locked
+            and not session.layout.versioned
             and states[task.key].status in (Status.STALE, Status.INCOMPLETE)
             and directory.is_dir()
         ):

@@ -263,9 +263,12 @@ class Scheduler:
         if not local.end_orphans(directory):
             self._fail(task, "processes of an earlier run still work in its directory and cannot be ended")
             return
+        if layout.versioned:
+            directory = layout.place(task.key) / str(self._version)
+            layout.choose(task.key, directory)
         move_away(layout, task.key)
         directory.mkdir(parents=True)
-        _link_full_name(layout.full_name_link(task), directory)
+        _link_full_name(layout.full_name_link(task), layout.place(task.key))
         (directory / VERSION).write_text(f"{self._version}\n", encoding="utf-8")
         values = layout.variables(task, self._tasks, self._packages)
         (directory / SCRIPT).write_text(archival_script(task, values), encoding="utf-8", errors="surrogateescape")

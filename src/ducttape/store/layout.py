@@ -1,6 +1,7 @@
-"""Where everything of a run lies on disk; computes paths and touches nothing.
+"""Where everything of a run lies on disk; computes paths and changes nothing.
 
     BASE/TASK/REALIZATION/             a task directory (BASE/TASK/ in a flat layout)
+    BASE/TASK/REALIZATION/N/           a task directory when tasks are versioned: made by run N
     BASE/TASK/FULL_NAME                a relative link for people, when the names differ
     BASE/TASK/REALIZATION.LOCK         while a controller works on it
     BASE/.versions .packages .attic    history, built packages, results that were replaced
@@ -11,8 +12,9 @@ Names are made to be single path components, so that none leaves BASE.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ducttape.plan.tasks import FromTask, Output, RealizedTask, TaskKey
@@ -39,12 +41,26 @@ def component(name: str) -> str:
     return name
 
 
+def numbered(folder: Path) -> list[int]:
+    """The numbers that are names in `folder`, sorted; none when there is no such folder."""
+    try:
+        return sorted(int(e.name) for e in os.scandir(folder) if e.name.isascii() and e.name.isdigit())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """All paths under one absolute `base`."""
+    """All paths under one absolute `base`.
+
+    With `versioned` a task has a directory for every run that made it; the one that counts is the newest until
+    `choose` names another.
+    """
 
     base: Path
     flat: bool = False
+    versioned: bool = False
+    _chosen: dict[TaskKey, Path] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def versions(self) -> Path:
@@ -68,12 +84,33 @@ class Layout:
 
     def directory(self, key: TaskKey) -> Path:
         """The task directory of a realized task."""
+        if not self.versioned:
+            return self.place(key)
+        found = self._chosen.get(key)
+        if found is None:
+            newest = next(iter(self.made(key)), None)
+            found = self._chosen[key] = newest or self.place(key) / str(max(numbered(self.versions), default=0) + 1)
+        return found
+
+    def place(self, key: TaskKey) -> Path:
+        """The folder of a realized task; its directory, unless tasks are versioned."""
         folder = self.base / component(key.task)
         return folder if self.flat else folder / component(key.realization)
 
+    def made(self, key: TaskKey) -> list[Path]:
+        """All present directories of a realized task, the newest first."""
+        place = self.place(key)
+        if not self.versioned:
+            return [place] if os.path.lexists(place) else []
+        return [place / str(number) for number in reversed(numbered(place))]
+
+    def choose(self, key: TaskKey, directory: Path) -> None:
+        """From now on `directory`, one of those in the task's place, is the one that counts."""
+        self._chosen[key] = directory
+
     def lock(self, key: TaskKey) -> Path:
-        directory = self.directory(key)
-        return directory.with_name(directory.name + ".LOCK")
+        place = self.place(key)
+        return place.with_name(place.name + ".LOCK")
 
     def full_name_link(self, task: RealizedTask) -> Path | None:
         """The link for people, or None where it would equal the directory or be too long for a file name."""

@@ -33,6 +33,9 @@ class Status(StrEnum):
     WAITING = "waiting"
 
 
+_NEARNESS = (Status.COMPLETE, Status.WAITING, Status.STALE, Status.INCOMPLETE, Status.ABSENT)
+
+
 @dataclass(slots=True)
 class State:
     """`reasons` is empty for a complete task; `outputs` has the digests of a complete task's outputs, by name."""
@@ -135,7 +138,25 @@ class Store:
         return states
 
     def state(self, key: TaskKey, made: Digests) -> State:
-        """The state of one task; `made` has the output digests of those parents that are complete."""
+        """The state of one task; `made` has the output digests of those parents that are complete.
+
+        Where tasks are versioned the layout then points at the version that comes nearest, the newest of equal ones.
+        """
+        if not self.layout.versioned:
+            return self._state(key, made)
+        found = []
+        for directory in self.layout.made(key):
+            self.layout.choose(key, directory)
+            found.append((self._state(key, made), directory))
+            if found[-1][0].done:
+                return found[-1][0]
+        if not found:
+            return self._state(key, made)
+        state, directory = min(found, key=lambda pair: _NEARNESS.index(pair[0].status))
+        self.layout.choose(key, directory)
+        return state
+
+    def _state(self, key: TaskKey, made: Digests) -> State:
         task = self.plan.tasks[key]
         directory = self.layout.directory(key)
         if not directory.is_dir():

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ducttape.plan.tasks import RealizedTask
-from ducttape.store.layout import VERSION, Layout
+from ducttape.store.layout import VERSION, Layout, numbered
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Version:
 def list_versions(layout: Layout) -> list[Version]:
     """All runs, oldest first."""
     found = []
-    for number in _numbers(layout):
+    for number in numbered(layout.versions):
         directory = layout.versions / str(number)
         try:
             lines = (directory / "manifest.txt").read_text(encoding="utf-8").splitlines()
@@ -47,7 +47,7 @@ def new_version(
 ) -> int:
     """Write the next version folder and return its number; `sources` maps file names to their texts."""
     layout.versions.mkdir(parents=True, exist_ok=True)
-    number = max(_numbers(layout), default=0) + 1
+    number = max(numbered(layout.versions), default=0) + 1
     while True:
         try:
             (layout.versions / str(number)).mkdir()
@@ -63,13 +63,6 @@ def new_version(
     (folder / "pid.txt").write_text(f"{socket.gethostname()}:{os.getpid()}\n", encoding="utf-8")
     (folder / "manifest.txt").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
     return number
-
-
-def _numbers(layout: Layout) -> list[int]:
-    try:
-        return sorted(int(e.name) for e in os.scandir(layout.versions) if e.name.isdigit())
-    except FileNotFoundError:
-        return []
 
 
 def _version_of(layout: Layout, task: RealizedTask) -> str:
