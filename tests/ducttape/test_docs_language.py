@@ -55,7 +55,7 @@ def test_every_mode_and_option_of_the_command_is_on_the_page(capsys):
     options = [names for names in shown if any(names)]
     assert len(options) > 10
     for names in options:
-        assert any(re.search(rf"`{name}\b", TEXT) for name in names if name), names
+        assert any(re.search(rf"(?:`|ducttape ){name}\b", TEXT) for name in names if name), names
 
 
 def test_what_is_called_missing_is_missing():

@@ -33,6 +33,7 @@ MISTAKES = [
     ("summary s {\n  of a > x\n}\n", "3:1", "the body of the 'of' block of 'a'", "a body in braces"),
     ("task a calls f > out\n", "1:14", "unknown function 'f'", "func f > out"),
     ("task a :: x=$y {\n}\n", "1:13", "unknown global 'y'", "-D y="),
+    ("task a>out {\n}\n", "1:7", "unexpected '>out'", "put a space before '>'"),
     ("task my-task {\n}\n", "1:8", "unexpected '-task'", "letters, digits and underscores"),
 ]
 

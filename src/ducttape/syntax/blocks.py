@@ -122,7 +122,8 @@ def _optional_name(cursor: Cursor, kind: str) -> tuple[str, Span] | tuple[None, 
 
 def _end_name(cursor: Cursor, name: str) -> None:
     if not cursor.ends_word():
-        hint = "put a space before '{'" if cursor.peek() == "{" else "a name is followed by a space"
+        mark = cursor.peek()
+        hint = f"put a space before '{mark}'" if mark in "{<>" else "a name is followed by a space"
         if cursor.peek() in "-.":
             hint = "names consist of letters, digits and underscores"
         raise cursor.error(f"unexpected {cursor.found()} after the name '{name}'", hint=hint)
