@@ -6,7 +6,7 @@ tasks of the tape that is on the line.
 
 from __future__ import annotations
 
-from ducttape.cli.arguments import MODES, OPTIONS, Option
+from ducttape.cli.arguments import MODES, OPTIONS
 
 # What the shell itself completes by, for each way to fill in an argument.
 _BASH_FILLS = {
@@ -14,7 +14,7 @@ _BASH_FILLS = {
     "folder": "compgen -d",
     "plan": '"$command" "$tape" --names plans 2>/dev/null',
 }
-_ZSH_FILLS = {"file": "_files", "folder": "_files -/", "plan": "_ducttape_names plans"}
+_ZSH_FILLS = {"file": "_files", "folder": "_files -/", "plan": " _ducttape_names plans"}
 _FISH_FILLS = {
     "file": "-F",
     "folder": "-x -a '(__fish_complete_directories)'",
@@ -27,13 +27,14 @@ def completion(shell: str) -> str:
     return {"bash": _bash, "zsh": _zsh, "fish": _fish}[shell]()
 
 
-def _takes_value(option: Option) -> bool:
-    return bool(option.value or option.choices)
+def _taking() -> list[str]:
+    """The options that take an argument."""
+    return [name for option in OPTIONS if option.value or option.choices for name in option.names]
 
 
 def _bash() -> str:
     names = [name for option in OPTIONS for name in option.names]
-    taking = "|".join(name for option in OPTIONS if _takes_value(option) for name in option.names)
+    taking = "|".join(_taking())
     cases = []
     for option in OPTIONS:
         if option.choices:
@@ -94,12 +95,12 @@ def _zsh() -> str:
         for name in option.names:
             lines.append(f"    {_quoted(f'{many}{name}[{text}]{argument}')} \\")
     modes = "\n".join(f"    {_quoted(f'{name}:{text}')}" for name, text in MODES.items())
-    options = "\n".join(lines)
+    options, taking = "\n".join(lines), "|".join(_taking())
     return f"""#compdef ducttape
 # ducttape completion for zsh. To use it: ducttape --completion zsh > a folder of $fpath/_ducttape
 _ducttape_names() {{
   local -a names
-  names=(${{(f)"$($words[1] $line[1] --names $1 2>/dev/null)"}})
+  names=(${{(f)"$($program $tape --names $1 2>/dev/null)"}})
   compadd -a names
 }}
 _ducttape_modes() {{
@@ -110,12 +111,19 @@ _ducttape_modes() {{
   _describe mode modes
 }}
 _ducttape() {{
-  local -a line
+  local program=$words[1] tape= at
+  for ((at = 2; at < CURRENT; at++)); do
+    case $words[at] in
+      {taking}) ((at++)) ;;
+      -*) ;;
+      *) tape=$words[at]; break ;;
+    esac
+  done
   _arguments -s \\
 {options}
     '1:tape:_files' \\
     '2:mode:_ducttape_modes' \\
-    '3:task:_ducttape_names tasks' \\
+    '3:task: _ducttape_names tasks' \\
     '*:realization: '
 }}
 if [[ $funcstack[1] == _ducttape ]]; then _ducttape "$@"; else compdef _ducttape ducttape; fi
@@ -136,7 +144,7 @@ def _fish() -> str:
         lines.append(" ".join([*parts, f"-d {_quoted(option.text)}"]))
     for name, text in MODES.items():
         lines.append(f"complete -c ducttape -n '__ducttape_words 1' -f -a {name} -d {_quoted(text)}")
-    taking = " ".join(name for option in OPTIONS if _takes_value(option) for name in option.names)
+    taking = " ".join(_taking())
     options = "\n".join(lines)
     return f"""# ducttape completion for fish. To use it: ducttape --completion fish | source
 function __ducttape_given
