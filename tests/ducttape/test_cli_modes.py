@@ -67,7 +67,7 @@ def test_status(made):
 
 def test_explain(made):
     text = made.run("explain").stdout
-    assert "prep: 2 realizations, needed by train\n  Lang: en de\n" in text
+    assert "prep: 2 realizations, needed by train\n    Lang: en de\n" in text
 
 
 def test_report(made):

@@ -96,7 +96,7 @@ class Session:
                 )
             )
         if self.layout.versioned and self.options.mode != "exec":
-            # Which version of a task counts depends on what is asked for; `exec` surveys the plan cut down to the globs.
+            # Which version of a task counts depends on what is asked for. (`exec` surveys what the globs leave.)
             self.store.survey()
         return select_tasks(self.plan, globs[0] if globs else "*", list(globs[1:]) or ["*"])
 

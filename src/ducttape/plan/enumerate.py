@@ -43,7 +43,7 @@ def planned(workflow: Workflow, plans: Sequence[Plan], warn: Warn) -> Iterator[G
     for plan in plans:
         for reach in plan.reaches:
             try:
-                yield from _reached(workflow, reach, warn)
+                yield from reached(workflow, reach, warn)
             except TapeError as error:
                 errors.extend(error.diagnostics)
     if errors:
@@ -71,7 +71,8 @@ def one_off(workflow: Workflow) -> Iterator[Goal]:
                     yield task, choice
 
 
-def _reached(workflow: Workflow, reach: Reach, warn: Warn) -> Iterator[Goal]:
+def reached(workflow: Workflow, reach: Reach, warn: Warn) -> Iterator[Goal]:
+    """The goals of one `reach` line; raises TapeError when it is wrong or reaches nothing."""
     errors = [
         Diagnostic(f"unknown task '{g.task}' in a plan", g.span, hint=did_you_mean(g.task, workflow.tasks))
         for g in reach.goals

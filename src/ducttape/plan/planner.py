@@ -9,10 +9,10 @@ realization that is not in the plan.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from operator import itemgetter
 
-from ducttape.plan.enumerate import Warn, choose_plans, one_off, planned
+from ducttape.plan.enumerate import Goal, Warn, choose_plans, one_off, planned
 from ducttape.plan.packages import package_definitions
 from ducttape.plan.realization import Namer
 from ducttape.plan.tasks import (
@@ -42,14 +42,20 @@ def make_plan(workflow: Workflow, plan_names: Sequence[str] = (), warn: Warn | N
     """
     warn = warn or (lambda diagnostic: None)
     plans = choose_plans(workflow, plan_names)
-    planner = _Planner(workflow)
-    for task, choice in planned(workflow, plans, warn) if plans else one_off(workflow):
-        planner.need(task, choice)
-    tasks = planner.realize()
-    if not tasks:
+    plan = plan_goals(workflow, planned(workflow, plans, warn) if plans else one_off(workflow))
+    if not plan.tasks:
         raise TapeError(
             Diagnostic(f"the plan of {workflow.tape} includes zero tasks", hint="the workflow has no tasks")
         )
+    return plan
+
+
+def plan_goals(workflow: Workflow, goals: Iterable[Goal]) -> Plan:
+    """The plan that makes `goals`: them and everything that they need."""
+    planner = _Planner(workflow)
+    for task, choice in goals:
+        planner.need(task, choice)
+    tasks = planner.realize()
     names = dict.fromkeys(p.name for t in planner.visited for p in t.task.packages)
     return Plan(tasks, package_definitions(workflow, names))
 

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
 from ducttape.plan.realization import BaselineBranch
@@ -68,6 +68,12 @@ class RealizationGlob:
             else:
                 self._parts.setdefault("", []).append(_pattern(part))
 
+    def branches(self) -> Iterator[tuple[str, Callable[[str], object]]]:
+        """The points it names, each with the test of its branch; a part that is no `Point.branch` names none."""
+        for point, patterns in self._parts.items():
+            if point:
+                yield from ((point, pattern.fullmatch) for pattern in patterns)
+
     def matches(self, realization: Realization) -> bool:
         if self.text in (realization.name, realization.full_name):
             return True
@@ -82,6 +88,11 @@ class RealizationGlob:
             else:
                 return False
         return not missing
+
+
+def glob_matches(glob: str, name: str) -> bool:
+    """Whether a task glob matches a name."""
+    return _pattern(glob).fullmatch(name) is not None
 
 
 @lru_cache(maxsize=1024)
