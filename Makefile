@@ -3,8 +3,10 @@
 PYTHON ?= python3
 ENV := env
 JOBS ?= 2
+MUTANTS ?= 20000
+SEED ?= 1
 
-.PHONY: help env reproduce check-results test test-all smoke lint bench clean
+.PHONY: help env reproduce check-results test test-all smoke lint bench fuzz clean
 
 help:
 	@echo "make reproduce      build the environment, run the mini study, write results/"
@@ -12,6 +14,7 @@ help:
 	@echo "make test           fast tests and the smoke profile end to end"
 	@echo "make test-all       the slow tests too"
 	@echo "make bench          benchmarks, into benchmarks/results/"
+	@echo "make fuzz           mutants of tapes through the language (MUTANTS=20000 SEED=1)"
 	@echo "make clean          remove out/ (results/ stays)"
 
 env: $(ENV)/.complete
@@ -50,6 +53,9 @@ lint: $(ENV)/.complete
 
 bench: $(ENV)/.complete
 	$(ENV)/bin/python benchmarks/engine.py
+
+fuzz: $(ENV)/.complete
+	nice $(ENV)/bin/python benchmarks/fuzz_syntax.py $(MUTANTS) --seed $(SEED) --save out/fuzz
 
 clean:
 	rm -rf out
