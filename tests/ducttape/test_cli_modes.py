@@ -162,3 +162,17 @@ def test_summary(fresh):
     broken = fresh.run("summary")
     assert broken.returncode == 1 and "words must have exactly one line, not 2" in broken.stderr
     assert "unknown summary 'x'" in fresh.run("summary", "x").stderr
+
+
+def test_versions_lists_what_each_run_found_and_made(fresh):
+    fresh.tape(TAPE.replace("seed=3", "seed=4"))
+    fresh.run("-y")
+    lines = fresh.run("versions", "2").stdout.splitlines()
+    assert lines[0].endswith(" existing=2 todo=2") and lines[0].startswith("run 2 ")
+    assert lines[1:] == [
+        "  existing prep/Baseline.baseline/1",
+        "  existing prep/Lang.de/1",
+        "  todo train/Baseline.baseline/2",
+        "  todo train/Lang.de/2",
+    ]
+    assert "there is no run '7'" in fresh.run("versions", "7").stderr

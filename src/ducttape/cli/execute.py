@@ -18,6 +18,7 @@ from ducttape.cli import workplan
 from ducttape.cli.session import Session
 from ducttape.cli.terminal import Paint, confirm, say
 from ducttape.plan.tasks import TaskKey
+from ducttape.run.order import ranks
 from ducttape.run.progress import Lines, Live, Silent, duration, tail
 from ducttape.run.scheduler import Outcome, Scheduler, check
 from ducttape.store.layout import STDERR, STDOUT
@@ -123,6 +124,7 @@ def _execute(session: Session, states: Mapping[TaskKey, State], todo: list[TaskK
         version=version,
         configuration=session.workflow.configuration,
         submitters=session.submitters,
+        order=ranks(tasks, options.traversal),
     )
     with reporter:
         return scheduler.run(states)
@@ -200,6 +202,7 @@ def _check(session: Session, todo: list[TaskKey]) -> None:
         )
     if problems:
         raise TapeError(problems.values())
+    ranks({}, session.options.traversal)
     for key in todo:
         check(session.plan.tasks[key], session.options.jobs, session.submitters)
 

@@ -32,6 +32,7 @@ def settings(**given) -> SimpleNamespace:
         "dry_run": False,
         "stale": "rerun",
         "fail_fast": False,
+        "traversal": None,
         "no_color": True,
         "no_live": True,
         "json": False,

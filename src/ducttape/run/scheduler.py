@@ -23,6 +23,7 @@ from pathlib import Path
 
 from ducttape.plan.tasks import RealizedTask, TaskKey
 from ducttape.run import local
+from ducttape.run.order import ranks
 from ducttape.run.submitters import Submitters, is_local
 from ducttape.store.attic import move_away
 from ducttape.store.layout import EXIT_CODE, OWN_FILES, SCRIPT, VERSION
@@ -131,13 +132,14 @@ class Scheduler:
         version: int = 0,
         configuration: str = "",
         submitters: Submitters | None = None,
+        order: Mapping[TaskKey, int] | None = None,
     ):
         self._store, self._packages, self._reporter = store, package_dirs, reporter
         self._jobs, self._fail_fast, self._stale = jobs, fail_fast, stale
         self._version, self._configuration = version, configuration
         self._submitters = submitters or Submitters()
         self._tasks = store.plan.tasks
-        self._order = {key: i for i, key in enumerate(self._tasks)}
+        self._order = order or ranks(self._tasks, None)
         self._locks = Locks(store.layout.locks)
         self._supervisor = local.Supervisor()
         self._running: dict[TaskKey, _Running] = {}
@@ -159,6 +161,7 @@ class Scheduler:
             for parent in parents:
                 children.setdefault(parent, []).append(key)
         ready = [(i, key) for key, i in self._order.items() if not pending[key] and not states[key].done]
+        heapq.heapify(ready)
 
         def complete(key: TaskKey) -> None:
             for child in children.get(key, ()):
