@@ -102,13 +102,15 @@ def test_carriage_returns_reach_the_body():
 @pytest.mark.parametrize(
     ("text", "names", "assigned"),
     [
+        ("for ((i = a; i < b; i += c)); do :; done", "a b c i", "i"),
+        ("[[ $a -lt b && -f c && d = e ]]", "a b", ""),
         ("echo \"\\$x $y '$z'\" '$q'", "y z", ""),
         ('awk "{print \\$1, $a}"', "a", ""),
         ("x=1; echo $x $1 $@ $? $_ $# $$ $! $- $*", "x", "x"),
         ("read -r a b <<< $c; mapfile lines", "c", "a b lines"),
         ("((i+=j)); echo $((k*2)) $[m]; ((n=1))", "i j k m", "n"),
         ("for f in $fs; do echo ${f%.*}; done", "fs f", "f"),
-        ("for ((i=0;i<9;i++)); do :; done", "", "i"),
+        ("for ((i=0;i<9;i++)); do :; done", "i", "i"),
         ("cat <<EOF\n$a ${b}\nEOF\ncat <<'E'\n$c\nE\n", "a b", ""),
         ("cat <<< $here", "here", ""),
         ("echo ${x:$o:$l} ${!ref} ${#len} ${arr[$i]} ${y:-$z}", "x o l ref len arr i y z", ""),

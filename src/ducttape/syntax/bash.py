@@ -19,6 +19,10 @@ from ducttape.syntax.tree import Bash
 
 _QUERY = """
 (variable_name) @read
+(c_style_for_statement condition: (_ (word) @read))
+(c_style_for_statement update: (_ (word) @read))
+(c_style_for_statement initializer: (variable_assignment value: (word) @read))
+((binary_expression operator: (test_operator) @number right: (word) @read) (#match? @number "^-(eq|ne|lt|le|gt|ge)$"))
 (variable_assignment name: (variable_name) @set)
 (variable_assignment name: (subscript name: (variable_name) @set))
 (binary_expression left: (variable_name) @set operator: "=")
