@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 # A line that looks like the start of the next block of the tape, which a body hardly has outside quotes and heredocs.
 _BLOCK = (
@@ -62,6 +63,22 @@ class Scan:
 def ends_line(text: str, at: int) -> bool:
     """Whether only blanks follow the character at `at` on its line."""
     return _TRAILING.match(text, at + 1) is not None
+
+
+def _terminator(delimiter: str, tabs: bool) -> re.Pattern[str]:
+    indent = r"\t*" if tabs else ""
+    return re.compile(rf"^{indent}{re.escape(delimiter)}\r?$", re.MULTILINE)
+
+
+@lru_cache(maxsize=32)
+def _last(text: str, delimiter: str, tabs: bool) -> int:
+    """Where the last line that ends such a heredoc starts, or -1. Remembered: a tape may have many that never end."""
+    if not tabs and f"\n{delimiter}" not in text:
+        return -1
+    last = -1
+    for found in _terminator(delimiter, tabs).finditer(text):
+        last = found.start()
+    return last
 
 
 def scan(text: str, start: int) -> Scan:
@@ -202,10 +219,9 @@ class _Scanner:
 
     def _heredoc(self, delimiter: str, tabs: bool) -> bool:
         """Skip the lines of a heredoc and the one that ends it; False when none does."""
-        indent = r"\t*" if tabs else ""
-        found = re.compile(rf"^{indent}{re.escape(delimiter)}\r?$", re.MULTILINE).search(self.text, self.at)
-        if not found:
+        if _last(self.text, delimiter, tabs) < self.at:
             return False
+        found = _terminator(delimiter, tabs).search(self.text, self.at)
         self.at = min(found.end() + 1, len(self.text))
         return True
 

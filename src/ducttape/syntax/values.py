@@ -172,12 +172,12 @@ def _branch_point(cursor: Cursor, depth: int) -> Value:
         point: Value = SequencePoint(name, first, last, step, cursor.span(start), name_span)
         _end_value(cursor)
         return point
-    branches: list[Branch] = []
+    branches: dict[str, Branch] = {}
     while not cursor.accept(")"):
         if cursor.done:
             raise cursor.error("branch point is never closed", start, hint="close it with ')'")
         branch = _branch(cursor, depth)
-        earlier = next((other for other in branches if other.name == branch.name), None)
+        earlier = branches.get(branch.name)
         if earlier is not None:
             raise cursor.error(
                 f"branch '{branch.name}' is given twice in branch point '{name}'",
@@ -186,12 +186,12 @@ def _branch_point(cursor: Cursor, depth: int) -> Value:
                 other=earlier.span,
                 other_label="first given here",
             )
-        branches.append(branch)
+        branches[branch.name] = branch
         if not cursor.skip_space() and cursor.peek() != ")" and not cursor.done:
             raise cursor.error(f"expected a space or ')' after the branch, found {cursor.found()}")
     if not branches:
         raise cursor.error(f"branch point '{name}' has no branches", start, hint=f"as in ({name}: first second)")
-    point = BranchPoint(name, tuple(branches), cursor.span(start), name_span)
+    point = BranchPoint(name, tuple(branches.values()), cursor.span(start), name_span)
     _end_value(cursor)
     return point
 
