@@ -7,7 +7,7 @@ import subprocess
 import pytest
 from tapes_by_hand import Place, command, environment
 
-TAPE = "task slow > out {\n  echo working hard; sleep 0.7; echo > $out\n}\ntask bad > out {\n  exit 3\n}\n"
+TAPE = "task slow > out {\n  echo working hard >&2; sleep 0.7; echo a result; echo > $out\n}\ntask bad > out {\n  exit 3\n}\n"
 
 
 @pytest.fixture
@@ -53,6 +53,7 @@ def test_the_live_view_shows_running_tasks_and_the_failures_remain(place):
     assert code == 1
     assert "running" in shown and "working hard" in shown and "1/2 settled, 1 running, 1 failed" in shown
     assert "bad/Baseline.baseline: exit code 3" in shown and "slow/Baseline.baseline: working" not in shown
+    assert "slow/Baseline.baseline: a result" in shown, "what a task prints remains, its log does not"
     assert "1 made, 1 failed" in shown and "\x1b[?25h" in shown, "the cursor is shown again"
 
 

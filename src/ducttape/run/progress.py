@@ -168,7 +168,19 @@ class Live(Lines):
         self._directories[task.key] = directory
 
     def ended(self, task: RealizedTask) -> None:
+        """Show what the task printed to its standard output: results, tables. Its log stays in its directory."""
         self._start.pop(task.key, None)
+        try:
+            printed = (self._directories[task.key] / STDOUT).read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return
+        from rich.text import Text
+
+        for line in printed.splitlines():
+            if sys.stdout.isatty():
+                self._console.print(Text(f"{task.key}: {line}"), soft_wrap=True)
+            else:
+                put(sys.stdout, f"{task.key}: {line}\n")
 
     def failed(self, task: RealizedTask, failure) -> None:
         self._failures += 1
