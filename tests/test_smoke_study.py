@@ -177,3 +177,11 @@ def test_a_missing_file_is_found_before_anything_runs(study):
     assert missing.returncode == 1
     assert "voices.json" in missing.stderr and "tasks/data.tape:" in missing.stderr
     assert not list((study / "out/elsewhere").glob("*/*/ducttape_record.json"))
+
+
+def test_why_leads_back_to_the_sources(study):
+    why = run(study, *SMOKE, "why", "out/smoke/score/Model.spire_full/scores")
+    assert why.returncode == 0
+    for step in ("score/", "decode/", "train_it/", "train_cpt/", "train_base/", "units_label/", "synthesize/", "sentences/"):
+        assert f"made by {step}" in why.stdout, step
+    assert "data/human" in why.stdout
