@@ -24,7 +24,7 @@ CASES = {
     "braces": "task a {\n" + "{\n" * 20_000,
     "closing braces": "task a {\n" + "}\n" * 20_000,
     "many branches": "global {\n  a=(P: " + " ".join(f"b{number}" for number in range(20_000)) + ")\n}\n",
-    "many reaches": "plan {\n" + "reach a\n" * 20_000 + "}\n",
+    "many reaches": "plan {\n" + "reach a\n" * 8000 + "}\n",
     "substitutions in substitutions": "task a {\n  echo " + "$(" * 3000 + ")" * 3000 + "\n}\n",
     "a long number": "global {\n  a=(P: " + "1" * 50_000 + ".." + "1" * 50_000 + ")\n}\n",
 }

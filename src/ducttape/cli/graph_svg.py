@@ -1,13 +1,14 @@
 """Graphs as SVG, drawn without any other program: layers from left to right, few crossings, curves between boxes.
 
 `svg(graph)` is well-formed XML for every text in the graph, and the same text for the same graph. The layout takes time
-proportional to nodes plus edges times the layers that they cross. An edge's label shows when the mouse rests on it.
+proportional to nodes plus edges times the layers that they cross. Labels show when the mouse rests on a line.
 """
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ducttape.cli.graph import Graph
@@ -36,13 +37,16 @@ class _Box:
     height: float
     layer: int
     y: float = 0.0
-    left: list[int] = field(default_factory=list)
-    right: list[int] = field(default_factory=list)
+    left: dict[int, None] = field(default_factory=dict)
+    right: dict[int, None] = field(default_factory=dict)
 
 
 def svg(graph: Graph) -> str:
     """The drawing."""
-    boxes, routes = _boxes(graph)
+    labels: dict[tuple[int, int], list[str]] = {}
+    for edge in graph.edges:
+        labels.setdefault((edge.source, edge.target), []).append(edge.label)
+    boxes, routes = _boxes(graph, labels)
     layers = _ordered(boxes)
     _place(boxes, layers)
     lefts, width = [], float(_MARGIN)
@@ -60,9 +64,9 @@ def svg(graph: Graph) -> str:
         '<defs><marker id="a" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8" markerHeight="8" orient="auto">'
         '<path d="M0 0L8 4L0 8z" style="fill:#818b98;stroke:none"/></marker></defs>',
     ]
-    for edge, route in zip(graph.edges, routes, strict=True):
-        path = _path([boxes[i] for i in route], lefts, columns)
-        out.append(f'<path d="{path}" marker-end="url(#a)"><title>{_escape(edge.label)}</title></path>')
+    for lines, route in zip(labels.values(), routes, strict=True):
+        path, title = _path([boxes[i] for i in route], lefts, columns), _escape("\n".join(lines))
+        out.append(f'<path d="{path}" marker-end="url(#a)"><title>{title}</title></path>')
     for node, box in zip(graph.nodes, boxes, strict=False):
         x, y = lefts[box.layer], box.y - box.height / 2
         out.append(
@@ -77,13 +81,13 @@ def svg(graph: Graph) -> str:
     return "\n".join([*out, "</svg>", ""])
 
 
-def _boxes(graph: Graph) -> tuple[list[_Box], list[list[int]]]:
-    """A box for each node, then one for each layer that a long edge passes; and the boxes along each edge."""
+def _boxes(graph: Graph, lines: Iterable[tuple[int, int]]) -> tuple[list[_Box], list[list[int]]]:
+    """A box for each node, then one for each layer that a long line passes; and the boxes along each line."""
     layer = [0] * len(graph.nodes)
     # Nodes come parents first, so one pass finds the longest way to each.
     inward: dict[int, list[int]] = defaultdict(list)
-    for edge in graph.edges:
-        inward[edge.target].append(edge.source)
+    for start, end in lines:
+        inward[end].append(start)
     for number in range(len(graph.nodes)):
         layer[number] = max((layer[source] + 1 for source in inward[number]), default=0)
     boxes = []
@@ -93,21 +97,20 @@ def _boxes(graph: Graph) -> tuple[list[_Box], list[list[int]]]:
         boxes.append(_Box(lines, width, len(lines) * _LINE + 2 * _PADDING - 4, at))
     passing: dict[tuple[int, int], int] = {}
     routes = []
-    for edge in graph.edges:
-        route = [edge.source]
-        for at in range(layer[edge.source] + 1, layer[edge.target]):
-            # Edges from one box share their way until they arrive.
-            key = (edge.source, at)
+    for start, end in lines:
+        route = [start]
+        for at in range(layer[start] + 1, layer[end]):
+            # Lines from one box share their way until they arrive.
+            key = (start, at)
             if key not in passing:
                 passing[key] = len(boxes)
                 boxes.append(_Box((), 0.0, _PASSING, at))
             route.append(passing[key])
-        route.append(edge.target)
+        route.append(end)
         routes.append(route)
         for left, right in zip(route, route[1:], strict=False):
-            if right not in boxes[left].right:
-                boxes[left].right.append(right)
-                boxes[right].left.append(left)
+            boxes[left].right[right] = None
+            boxes[right].left[left] = None
     return boxes, routes
 
 
