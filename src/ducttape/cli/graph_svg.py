@@ -81,12 +81,12 @@ def svg(graph: Graph) -> str:
     return "\n".join([*out, "</svg>", ""])
 
 
-def _boxes(graph: Graph, lines: Iterable[tuple[int, int]]) -> tuple[list[_Box], list[list[int]]]:
-    """A box for each node, then one for each layer that a long line passes; and the boxes along each line."""
+def _boxes(graph: Graph, arrows: Iterable[tuple[int, int]]) -> tuple[list[_Box], list[list[int]]]:
+    """A box for each node, then one for each layer that a long arrow passes; and the boxes along each."""
     layer = [0] * len(graph.nodes)
     # Nodes come parents first, so one pass finds the longest way to each.
     inward: dict[int, list[int]] = defaultdict(list)
-    for start, end in lines:
+    for start, end in arrows:
         inward[end].append(start)
     for number in range(len(graph.nodes)):
         layer[number] = max((layer[source] + 1 for source in inward[number]), default=0)
@@ -97,7 +97,7 @@ def _boxes(graph: Graph, lines: Iterable[tuple[int, int]]) -> tuple[list[_Box], 
         boxes.append(_Box(lines, width, len(lines) * _LINE + 2 * _PADDING - 4, at))
     passing: dict[tuple[int, int], int] = {}
     routes = []
-    for start, end in lines:
+    for start, end in arrows:
         route = [start]
         for at in range(layer[start] + 1, layer[end]):
             # Lines from one box share their way until they arrive.
