@@ -1,10 +1,13 @@
 """Submitters: those of the library against stand-ins for srun, qsub and qstat, and those of a tape."""
 
 import os
+import signal
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
-from tapes_by_hand import Place
+from tapes_by_hand import Place, command, environment
 
 from ducttape.workflow.library import library
 
@@ -109,6 +112,33 @@ def test_queues_hand_on_values_output_and_exit_status(place, params, asked):
 def test_a_server_that_forgets_the_job_costs_nothing(place):
     place.tape(task(".submitter=torque .cpus=1 .vmem=1gb .walltime='1:00' .poll=0.01", "exit 3"))
     assert "exit code 3" in run(place, QSTAT_FORGETS="1").stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_an_ended_controller_takes_its_jobs_back(place, number):
+    """After KILL it is the supervisor that sees to it."""
+    for name, text in {
+        "qsub": 'echo 7.server; touch "$LOG"',
+        "qstat": "echo job_state = R",
+        "qdel": 'echo "$1" > "$LOG"',
+    }.items():
+        (place.folder / "bin" / name).write_text(f"#!/usr/bin/env bash\n{text}\n")
+        (place.folder / "bin" / name).chmod(0o755)
+    place.tape(task(".submitter=torque .cpus=1 .vmem=1gb .walltime='1:00' .poll=0.05"))
+    path, log = f"{place.folder / 'bin'}{os.pathsep}{os.environ['PATH']}", place.folder / "log"
+    env = environment(PATH=path, LOG=str(log))
+    running = subprocess.Popen(
+        command("x.tape", "-O", "out", "-y"), cwd=place.folder, env=env, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 20
+    while not log.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(0.2)
+    running.send_signal(number)
+    running.wait(timeout=20)
+    while log.read_text() != "7.server\n" and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert log.read_text() == "7.server\n"
 
 
 def test_cuda_shell_takes_the_gpu_of_its_slot(place):

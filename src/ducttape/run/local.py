@@ -22,6 +22,9 @@ from ducttape.store.layout import START, STDERR, STDOUT
 from ducttape.store.locks import boot_id, process_start
 
 
+_GRACE = 5.0
+
+
 @dataclass(frozen=True, slots=True)
 class Ended:
     """How a body ended: exit code (128 + n for signal n), times in seconds, memory of its largest process in bytes."""
@@ -187,8 +190,8 @@ def _process_descriptor(pid: int) -> int | None:
 
 
 def end_orphans(directory: Path, patience: float = 10.0) -> bool:
-    """End what an earlier controller started in `directory` and may have left running; False when it cannot be
-    ended.
+    """End what an earlier controller started in `directory` and may have left running, with TERM and after a while with
+    KILL; False when it cannot be ended.
     """
     try:
         mark = json.loads((directory / START).read_text(encoding="utf-8"))
@@ -197,17 +200,22 @@ def end_orphans(directory: Path, patience: float = 10.0) -> bool:
         return True
     if boot != boot_id() or group <= 1:
         return True
-    deadline = time.monotonic() + patience
+    began = time.monotonic()
+    number, pause = signal.SIGTERM, 0.005
     while True:
         now = process_start(group)
         if now is not None and now != start:
             return True
         try:
-            os.killpg(group, signal.SIGKILL)
+            os.killpg(group, number)
         except ProcessLookupError:
             return True
         except PermissionError:
             return False
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - began
+        if waited > patience:
             return False
-        time.sleep(0.005)
+        # What submitted a job takes it back on one TERM; a second one may interrupt that.
+        number = signal.SIGKILL if waited > _GRACE else 0
+        time.sleep(pause)
+        pause = min(2 * pause, 0.1)
