@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Mutation fuzzer of the language: mutants of real tapes through parser, printer, formatter, loader and planner.
+"""Mutation fuzzer of the language: mutants of real tapes from the parser to the planner and the drawing.
 
     python benchmarks/fuzz_syntax.py 200000 --seed 1 --save out/fuzz
 
 A mutant must give a tree or a `TapeError` whose diagnostics point into the text, within a second of processor time; the
-printed and the formatted text must have the same tree; a tree must load and plan, or give a `TapeError`, in another
-second. Anything else is a finding: it is printed, its text is saved, and the exit code is 1. The corpus is every tape
-and config of the project, the examples of docs/language.md, and --corpus folders. Mutant n of a seed never changes as
-long as the corpus does not.
+printed and the formatted text must have the same tree; a tree must load, be checked and plan, or give a `TapeError`, in
+another second; what is planned must draw. Anything else is a finding: it is printed, its text is saved, and the exit
+code is 1. The corpus is every tape and config of the project, the examples of docs/language.md, and --corpus folders.
+Mutant n of a seed never changes as long as the corpus does not.
 """
 
 from __future__ import annotations
@@ -23,13 +23,18 @@ import tempfile
 import time
 import traceback
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
+from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
+from ducttape.cli.graph import graph_of  # noqa: E402
+from ducttape.cli.graph_svg import svg  # noqa: E402
+from ducttape.plan.lint import lint  # noqa: E402
 from ducttape.plan.planner import make_plan  # noqa: E402
-from ducttape.syntax.diagnostics import TapeError  # noqa: E402
+from ducttape.syntax.diagnostics import Diagnostic, TapeError  # noqa: E402
 from ducttape.syntax.formatter import format_file  # noqa: E402
 from ducttape.syntax.parser import parse  # noqa: E402
 from ducttape.syntax.printer import print_file  # noqa: E402
@@ -40,7 +45,8 @@ LIMIT = 1.0
 # Planning may take longer when a mutant asks for that many realizations.
 PER_REALIZATION = 1e-4
 HANG = 20
-BATCH = 200
+# Larger plans are not drawn.
+FEW = 300
 
 ALL_CONSTRUCTS = """#!/usr/bin/env ducttape
 global {
@@ -207,17 +213,25 @@ def check(text: str, folder: Path) -> str:
     try:
         workflow = load(path, user_file=False)
         stage = "loaded"
-        realizations = len(make_plan(workflow).tasks)
-        stage = "planned"
+        _check_rendering(lint(workflow))
+        plan = make_plan(workflow)
+        stage, realizations = "planned", len(plan.tasks)
     except TapeError as error:
         _check_diagnostics(error)
-    _check_time(started, "loading and planning", LIMIT + PER_REALIZATION * realizations)
+    _check_time(started, "loading, checking and planning", LIMIT + PER_REALIZATION * realizations)
+    if stage == "planned" and realizations < FEW:
+        for packed in (True, False):
+            ElementTree.fromstring(svg(graph_of(plan.tasks.values(), plan.tasks, packed)))
     return stage
 
 
 def _check_diagnostics(error: TapeError) -> None:
     assert error.diagnostics, "a TapeError without a diagnostic"
-    for diagnostic in error.diagnostics:
+    _check_rendering(error.diagnostics)
+
+
+def _check_rendering(diagnostics: Iterable[Diagnostic]) -> None:
+    for diagnostic in diagnostics:
         assert diagnostic.message and diagnostic.render()
         for span in (diagnostic.span, diagnostic.other):
             assert span is None or 0 <= span.start <= len(span.source.text), "a diagnostic points outside the text"
