@@ -10,7 +10,8 @@ import argparse
 from pathlib import Path
 
 from spire.errors import run_main
-from spire.units.encoder import NORMALIZATIONS, open_encoder
+from spire.units.encoder import NORMALIZATIONS
+from spire.units.encoders import open_encoder
 from spire.units.kmeans import KMeans, fit, nearest, save
 from spire.units.sample import sample_frames
 

@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 
 from spire.errors import run_main
-from spire.units.encoder import encoder_for
+from spire.units.encoders import encoder_for
 from spire.units.kmeans import load
 from spire.units.label import label_manifests, named_manifests
 

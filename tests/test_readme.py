@@ -27,9 +27,10 @@ def test_the_tables_are_those_of_the_committed_run():
         numbers = [cell for cell in cells if re.match(r"[-+]?\d", cell)]
         if not numbers:
             continue
-        assert any(
-            line.startswith(f"| {model} ") and all(number in line for number in numbers) for line in committed.splitlines()
-        ), f"README says {row!r}, and no committed table does"
+        same_model = [line for line in committed.splitlines() if line.startswith(f"| {model} ")]
+        assert any(all(number in line for number in numbers) for line in same_model), (
+            f"README says {row!r}, and no committed table does"
+        )
 
 
 def test_every_file_it_names_exists():

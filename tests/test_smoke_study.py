@@ -40,7 +40,7 @@ def run(study: Path, *arguments: str, **options) -> subprocess.CompletedProcess:
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory) -> Path:
-    """A copy of the project whose smoke study was killed with SIGKILL in the middle of its third task or later, and then finished."""
+    """A copy of the project whose smoke study was killed with SIGKILL after its third task, and then finished."""
     root = tmp_path_factory.mktemp("project") / "copy"
     for name in ("src", "scripts", "tasks", "tapes", "configs", "data"):
         shutil.copytree(PROJECT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -182,6 +182,6 @@ def test_a_missing_file_is_found_before_anything_runs(study):
 def test_why_leads_back_to_the_sources(study):
     why = run(study, *SMOKE, "why", "out/smoke/score/Model.spire_full/scores")
     assert why.returncode == 0
-    for step in ("score/", "decode/", "train_it/", "train_cpt/", "train_base/", "units_label/", "synthesize/", "sentences/"):
-        assert f"made by {step}" in why.stdout, step
+    for task in ("score", "decode", "train_it", "train_cpt", "train_base", "units_label", "synthesize", "sentences"):
+        assert f"made by {task}/" in why.stdout, task
     assert "data/human" in why.stdout

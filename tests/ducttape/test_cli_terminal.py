@@ -7,7 +7,10 @@ import subprocess
 import pytest
 from tapes_by_hand import Place, command, environment
 
-TAPE = "task slow > out {\n  echo working hard >&2; sleep 0.7; echo a result; echo > $out\n}\ntask bad > out {\n  exit 3\n}\n"
+TAPE = (
+    "task slow > out {\n  echo working hard >&2; sleep 0.7; echo a result; echo > $out\n}\n"
+    "task bad > out {\n  exit 3\n}\n"
+)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import units_report
 from spire.audio import load_utterance, write_wav
 from spire.errors import UserError
 from spire.manifest import Utterance, read_manifest, write_manifest
-from spire.units.encoder import open_encoder
+from spire.units.encoders import open_encoder
 from spire.units.kmeans import load
 from spire.units.label import read_frames
 from spire.units.report import entropy_bits, phone_measures
