@@ -181,12 +181,13 @@ def _stuck(signum, frame):
 def corpus(extra: list[Path]) -> list[str]:
     """The texts to mutate, in a fixed order."""
     files = [ROOT / "main.tape", *sorted(ROOT.glob("t*/*.tape")), ROOT / "configs" / "mini.tconf"]
-    for folder in extra:
-        files += [*sorted(folder.rglob("*.tape")), *sorted(folder.rglob("*.tconf"))]
+    others = []
+    for folder in (ROOT / "src/ducttape/library", ROOT / "tests/ducttape/research", *extra):
+        others += [path for ending in ("tape", "tconf", "conf") for path in sorted(folder.rglob(f"*.{ending}"))]
     texts = [path.read_text() for path in files if path.is_file()]
     # The study as one text, so that its names can be resolved without imports.
     study = "\n".join(re.sub(r"^import .*$", "", text, flags=re.MULTILINE) for text in texts)
-    texts += [ALL_CONSTRUCTS] * 20 + [study]
+    texts += [ALL_CONSTRUCTS] * 20 + [study] + [path.read_text() for path in others]
     manual = ROOT / "docs" / "language.md"
     if manual.is_file():
         texts += re.findall(r"^```tape[^\n]*\n(.*?)^```", manual.read_text(), re.MULTILINE | re.DOTALL)

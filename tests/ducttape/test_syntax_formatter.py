@@ -17,7 +17,19 @@ from ducttape.syntax.source import Source
 from ducttape.syntax.tree import File, Group, Plan, TaskLike, Variables
 
 ROOT = Path(__file__).parents[2]
-TAPES = [ROOT / "main.tape", *sorted(ROOT.glob("t*/*.tape")), *sorted(ROOT.glob("configs/*.tconf"))]
+TAPES = [
+    ROOT / "main.tape",
+    *sorted(ROOT.glob("t*/*.tape")),
+    *sorted(ROOT.glob("configs/*.tconf")),
+    *sorted(ROOT.glob("src/ducttape/library/*.tape")),
+    *(
+        path
+        for path in sorted(ROOT.glob("tests/ducttape/research/**/*"))
+        if path.suffix in (".tape", ".tconf", ".conf")
+    ),
+]
+# Wrong on purpose.
+TAPES.remove(ROOT / "tests/ducttape/research/course/3.tape")
 COMMENTS = [
     "# c@ { '\n",
     "// c@ */\n",
@@ -72,7 +84,7 @@ def test_tree_and_comments_survive_and_a_second_time_changes_nothing(tree, data)
     assert fmt(done) == done
 
 
-@pytest.mark.parametrize("path", TAPES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", TAPES, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_tapes_of_the_project(path):
     text = path.read_text()
     done = fmt(text)
