@@ -11,6 +11,8 @@ import zipfile
 import pytest
 from tapes_by_hand import Place
 
+from ducttape.store.locks import process_start
+
 MINE = """
 versioner mine :: from :: suffix=s {
   action checkout > dir {
@@ -163,13 +165,27 @@ def test_two_controllers_build_once(place):
 
 
 def test_a_killed_build_starts_over(place):
-    place.tape((MINE + TASK).replace("cp ", "[ -e again ] || { touch again; sleep 30; }; cp "))
+    wait = "[ -e again ] || { echo $$ > new; mv new again; sleep 30; }; "
+    place.tape((MINE + TASK).replace("cp ", wait + "cp "))
     first = place.start("-y")
     while not (place.folder / "again").exists():
         time.sleep(0.02)
     first.kill()
     first.communicate()
+    deadline = time.monotonic() + 10
+    while _is_running(int((place.folder / "again").read_text())) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not _is_running(int((place.folder / "again").read_text())), "a build ends with its controller"
     assert place.run("-y").returncode == 0 and len(versions(place)) == 1
+
+
+def _is_running(pid: int) -> bool:
+    return process_start(pid) is not None
+
+
+def test_a_tape_without_packages_asks_nobody(place):
+    place.tape(MINE + TASK + "task b > out {\n  echo > $out\n}\n")
+    assert place.run("-y", "exec", "b").returncode == 0 and asked(place) == []
 
 
 def test_disk_leaves_out_git_and_the_results(tmp_path):
@@ -223,6 +239,7 @@ def wheel(folder, name: str, version: str, needs: str = "") -> None:
             archive.writestr(path, text)
 
 
+@pytest.mark.slow
 def test_pip_makes_a_locked_environment(tmp_path):
     place = Place(tmp_path)
     wheels = tmp_path / "wheels"

@@ -21,7 +21,6 @@ from pathlib import Path
 from ducttape.store.layout import START, STDERR, STDOUT
 from ducttape.store.locks import boot_id, process_start
 
-
 _GRACE = 5.0
 
 

@@ -75,7 +75,7 @@ class Packages:
         self._versioners = Versioners(versioners or {}, cache, imports, layout.base)
         wanted = dict.fromkeys(name for task in plan.tasks.values() for name in task.packages)
         self.all: dict[str, Package] = {}
-        for name in wanted or plan.packages:
+        for name in wanted if plan.tasks else plan.packages:
             if name not in plan.packages:
                 raise TapeError(Diagnostic(f"unknown package '{name}'", hint=did_you_mean(name, plan.packages)))
             self.all[name] = self._resolve(plan.packages[name])

@@ -10,6 +10,7 @@ Their actions run in the folder of the file that declares the package, with the 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -20,7 +21,7 @@ from pathlib import Path
 
 from ducttape.plan.tasks import PackageDefinition
 from ducttape.run.imports import ImportMemory, closure
-from ducttape.run.local import environment, script
+from ducttape.run.local import Supervisor, environment, script
 from ducttape.store.commands import normalize
 from ducttape.store.digest import DigestCache, digest_bytes
 from ducttape.syntax.diagnostics import Diagnostic, TapeError, did_you_mean
@@ -232,20 +233,32 @@ class Versioners:
 def run_logged(
     command: list[str], logs: Path, env: Mapping, folder: Path | None, text: str = "", always: bool = True
 ) -> tuple[int, str]:
-    """Run a program to its end: its exit code and stdout.
+    """Run a program to its end: its exit code, and its stdout unless `always`.
 
-    What it says is added to `LOGS_stdout.txt` and `LOGS_stderr.txt`, unless `always` is false and it succeeds.
+    What it says is added to `LOGS_stdout.txt` and `LOGS_stderr.txt`; without `always` only when it fails. It ends with
+    this process, however that ends, and has no terminal: a question for a password is an error, not a wait.
     """
-    done = subprocess.run(
-        command, input=text.encode("utf-8", "surrogateescape"), capture_output=True, cwd=folder, env=dict(env)
-    )
-    if always or done.returncode:
-        logs.parent.mkdir(parents=True, exist_ok=True)
-    for name, said in (("stdout", done.stdout), ("stderr", done.stderr)):
-        if always or done.returncode:
-            with open(f"{logs}_{name}.txt", "ab") as f:
-                f.write(said)
-    return done.returncode, done.stdout.decode("utf-8", "replace")
+    pipe, supervisor = subprocess.PIPE, Supervisor()
+    with contextlib.ExitStack() as stack:
+        stack.callback(supervisor.close)
+        out, err = (stack.enter_context(_log(logs, name)) if always else pipe for name in ("stdout", "stderr"))
+        process = subprocess.Popen(
+            command, stdin=pipe, stdout=out, stderr=err, cwd=folder, env=dict(env), start_new_session=True
+        )
+        # The supervisor ends what is registered when it is closed, so an exception needs nothing more.
+        supervisor.guard(process.pid)
+        said = process.communicate(text.encode("utf-8", "surrogateescape"))
+        supervisor.release(process.pid)
+    if not always and process.returncode:
+        for name, data in zip(("stdout", "stderr"), said, strict=True):
+            with _log(logs, name) as f:
+                f.write(data)
+    return process.returncode, "" if always else said[0].decode("utf-8", "replace")
+
+
+def _log(logs: Path, name: str):
+    logs.parent.mkdir(parents=True, exist_ok=True)
+    return open(f"{logs}_{name}.txt", "ab")
 
 
 def _failed(definition: PackageDefinition, what: str, span, logs: Path, code: int) -> TapeError:
