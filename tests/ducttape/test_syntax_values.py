@@ -143,7 +143,6 @@ def test_sequences(written, first, last, step, texts):
         ("a'b", 2, "''' cannot stand in an unquoted value", "quote it"),
         ("a$b", 2, "'$' cannot stand inside a value: variables are not expanded in text", None),
         ("*", 1, "a value cannot start with '*'", "quote it"),
-        ("[a]", 1, "a value cannot start with '['", None),
         ("", 1, "expected a value, found the end of the line", 'write "" for an empty value'),
         ('"abc', 1, "quoted text is never closed", 'close it with "'),
         ('"""abc"', 1, "triple-quoted text is never closed", None),

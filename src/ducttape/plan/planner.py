@@ -28,7 +28,7 @@ from ducttape.plan.tasks import (
 )
 from ducttape.syntax.diagnostics import Diagnostic, TapeError
 from ducttape.workflow.graph import PackedTask, Variable
-from ducttape.workflow.packed import Choose, Grafts, Packed, Text
+from ducttape.workflow.packed import Choose, Grafts, Packed, Several, Text
 from ducttape.workflow.shapes import visible
 from ducttape.workflow.values import input_path
 from ducttape.workflow.workflow import Workflow
@@ -241,6 +241,10 @@ def _chosen(value: Packed, branches: dict[int, int]):
     """The leaves that a value stands for under `branches`, each with the branches that hold there."""
     while isinstance(value, Choose):
         value = value.options[branches[value.point.id]]
+    if isinstance(value, Several):
+        for item in value.items:
+            yield from _chosen(item, branches)
+        return
     if not isinstance(value, Grafts):
         yield value, branches
         return

@@ -19,7 +19,7 @@ from ducttape.syntax.source import Span
 from ducttape.syntax.tree import Plan, Reach
 from ducttape.workflow.branchpoints import BASELINE_BRANCH, Point
 from ducttape.workflow.graph import leaves
-from ducttape.workflow.packed import Choose, Grafts, Made, Packed
+from ducttape.workflow.packed import Choose, Grafts, Made, Packed, Several
 from ducttape.workflow.workflow import Workflow
 
 
@@ -163,3 +163,6 @@ def _grafts(value: Packed) -> Iterator[Grafts]:
     elif isinstance(value, Choose):
         for option in value.options.values():
             yield from _grafts(option)
+    elif isinstance(value, Several):
+        for item in value.items:
+            yield from _grafts(item)

@@ -58,7 +58,7 @@ class FromFile:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """One input variable. It has several `sources` only through a glob graft; their paths are joined by one space."""
+    """One input variable. Glob grafts and lists give it several `sources`; their paths are joined by one space."""
 
     name: str
     sources: tuple[FromTask | FromFile, ...]

@@ -6,9 +6,9 @@ Guaranteed, and checked on every call: the result parses to an equal tree, has t
 bodies and literals byte for byte. Formatting a formatted tape changes nothing.
 
 A header stays on one line when it was written on one and fits in `WIDTH` columns; otherwise each clause has a line,
-indented by 4, and the brace a line of its own. Lines of a block are indented by 2. Line breaks inside branch points and
-`reach` lines stay where they are, with continuation lines indented by 4. At most two blank lines stay between blocks,
-one inside a block, none in a header. A file whose line ends are all CRLF keeps them.
+indented by 4, and the brace a line of its own. Lines of a block are indented by 2. Line breaks inside branch points,
+lists and `reach` lines stay where they are, with continuation lines indented by 4. At most two blank lines stay between
+blocks, one inside a block, none in a header. A file whose line ends are all CRLF keeps them.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from ducttape.syntax.tree import (
     File,
     Group,
     Import,
+    ListOf,
     Plan,
     Reach,
     SequencePoint,
@@ -232,6 +233,8 @@ class _Formatter:
         if isinstance(value, SequencePoint):
             numbers = value.span.text.partition(":")[2].rstrip(")").strip(_SPACE)
             return f"({value.name}: {numbers})"
+        if isinstance(value, ListOf):
+            return self._list(value, indent)
         if not isinstance(value, BranchPoint):
             return value.span.text
         inside, at = indent + _CONTINUED, value.name_span.end
@@ -243,6 +246,17 @@ class _Formatter:
             at = branch.span.end
         parts.append(self._newline + indent if self._breaks(at, value.span.end) else "")
         return "".join(parts) + ")"
+
+    def _list(self, value: ListOf, indent: str) -> str:
+        inside, at = indent + _CONTINUED, value.span.start
+        parts = ["["]
+        for item in value.items:
+            blank = " " * (item is not value.items[0])
+            parts.append(self._newline + inside if self._breaks(at, item.span.start) else blank)
+            parts.append(self._value(item, inside))
+            at = item.span.end
+        parts.append(self._newline + indent if self._breaks(at, value.span.end) else "")
+        return "".join(parts) + "]"
 
     def _breaks(self, start: int, end: int) -> bool:
         return "\n" in self._source.text[start:end]

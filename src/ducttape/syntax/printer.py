@@ -18,6 +18,7 @@ from ducttape.syntax.tree import (
     Grafted,
     Group,
     Import,
+    ListOf,
     Literal,
     Plan,
     PlanBranches,
@@ -63,6 +64,8 @@ def print_value(value: Value) -> str:
         case SequencePoint():
             step = "" if value.step == 1 else f"..{sequences.text(value.step)}"
             return f"({value.name}: {sequences.text(value.first)}..{sequences.text(value.last)}{step})"
+        case ListOf():
+            return f"[{' '.join(map(print_value, value.items))}]"
     raise TypeError(f"not a value: {value!r}")
 
 
@@ -83,8 +86,8 @@ def _literal(literal: Literal) -> str:
 
 
 def _misread(text: str) -> bool:
-    """Whether the text without quotes would be taken for a sequence, a comment or an opening brace."""
-    return SEQUENCE.fullmatch(text) is not None or text.startswith(("#", "//", "{"))
+    """Whether the text without quotes would be taken for a sequence, a comment, a brace, or the mark of a clause."""
+    return SEQUENCE.fullmatch(text) is not None or text.startswith(("#", "//", "{")) or text in ("}", "<", ">")
 
 
 # --- blocks -----------------------------------------------------------------------------------------------------

@@ -32,12 +32,14 @@ _OF_TASK = re.compile(r"[A-Za-z_][A-Za-z0-9_]*@[A-Za-z_][A-Za-z0-9_]*(?:\[\S*\])
 class Cursor:
     """A place (`at`, a character offset) in the text of a source."""
 
-    __slots__ = ("at", "source", "text")
+    __slots__ = ("at", "in_list", "source", "text")
 
     def __init__(self, source: Source, at: int = 0):
         self.source = source
         self.text = source.text
         self.at = at
+        # Inside of `[...]` a value may end at `]` too.
+        self.in_list = False
 
     # --- where we are ---------------------------------------------------------------------------------------
 
@@ -147,6 +149,10 @@ class Cursor:
         """Whether whitespace or the end of the file comes next."""
         return self.done or self.text[self.at] in WHITESPACE
 
+    def ends_value(self) -> bool:
+        """Whether a value may end here: at what ends a word, and at a closing bracket."""
+        return self.ends_word() or self.text[self.at] == ")" or (self.in_list and self.text[self.at] == "]")
+
     # --- literals -------------------------------------------------------------------------------------------
 
     def literal(self) -> Literal | None:
@@ -159,7 +165,7 @@ class Cursor:
         found = self.match(UNQUOTED)
         if found is None:
             return None
-        if not self.ends_word() and self.peek() != ")":
+        if not self.ends_value():
             raise self._unquoted_error(start)
         return Literal(found, self.span(start), "bare")
 
@@ -200,7 +206,7 @@ class Cursor:
         raise self.error(f"unknown escape '\\{code}' in quoted text", at, at + len(code) + 1, hint=hint)
 
     def _check_literal_end(self, start: int) -> None:
-        if self.ends_word() or self.peek() == ")":
+        if self.ends_value():
             return
         hint = "put a space before '{'" if self.peek() == "{" else "put all of the value inside the quotes"
         raise self.error(f"expected a space after quoted text, found {self.found()}", hint=hint)
@@ -217,5 +223,6 @@ class Cursor:
             message, hint = "unexpected ')'", None
         else:
             message = f"'{bad}' cannot stand in an unquoted value"
+            rest = rest.rstrip("]") if self.in_list else rest
             hint = f'quote it: "{rest}"' if not set(rest) & set("\"'\\()") else "quote it"
         return self.error(message, hint=hint)

@@ -7,6 +7,7 @@ the file, the line, the column and the text itself.
 from __future__ import annotations
 
 import bisect
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,8 +31,8 @@ class Source:
 
     @property
     def directory(self) -> Path:
-        """The folder against which relative paths written in this source are resolved."""
-        return self.path.parent if self.path is not None else Path.cwd()
+        """The absolute folder against which relative paths written in this source are resolved."""
+        return Path(os.path.abspath(self.path.parent)) if self.path is not None else Path.cwd()
 
     def position(self, offset: int) -> tuple[int, int]:
         """Line and column of a character offset, both counted from 1."""

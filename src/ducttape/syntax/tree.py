@@ -110,8 +110,24 @@ class SequencePoint:
     name_span: Span = _span()
 
 
+@dataclass(frozen=True, slots=True)
+class ListOf:
+    """`[a.txt $x@t (P: b c)]`: several values as one, at least one, none of them a list."""
+
+    items: tuple[Value, ...]
+    span: Span = _span()
+
+
 Value = (
-    Literal | GlobalVariable | TaskVariable | SameGlobal | SameTaskVariable | Grafted | BranchPoint | SequencePoint
+    Literal
+    | GlobalVariable
+    | TaskVariable
+    | SameGlobal
+    | SameTaskVariable
+    | Grafted
+    | BranchPoint
+    | SequencePoint
+    | ListOf
 )
 
 

@@ -1,7 +1,7 @@
-"""Right-hand sides: literals, variables, shorthands, grafts, branch points and sequences.
+"""Right-hand sides: literals, variables, shorthands, grafts, branch points, sequences and lists of these.
 
-`value(cursor)` reads one and leaves the cursor right behind it, at whitespace, `)` or the end of the file; anything
-else there is an error, as is a missing value. Also the lists of branches that plans have, which share their notation.
+`value(cursor)` reads one and leaves the cursor right behind it, at whitespace, `)`, in a list `]`, or the end of the
+file; anything else there is an error, as is a missing value. Also the branches that plans list, written alike.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from decimal import Decimal
 
 from ducttape.syntax import sequences
 from ducttape.syntax.diagnostics import TapeError
-from ducttape.syntax.scanner import BRANCH_NAME, IMPLIED_NAME, NAME, NUMBER, WHITESPACE, Cursor
+from ducttape.syntax.scanner import BRANCH_NAME, IMPLIED_NAME, NAME, NUMBER, Cursor
 from ducttape.syntax.source import Span
 from ducttape.syntax.tree import (
     Branch,
@@ -19,6 +19,7 @@ from ducttape.syntax.tree import (
     GlobalVariable,
     Graft,
     Grafted,
+    ListOf,
     Literal,
     PlanBranches,
     SameGlobal,
@@ -35,6 +36,10 @@ SEQUENCE = re.compile(rf"({_NUMBER})\.\.({_NUMBER})(?:\.\.({_NUMBER}))?")
 _HUGE_EXPONENT = re.compile(r"[eE][+-]?[0-9]{5,}")
 _EXPLICIT = re.compile(rf"({BRANCH_NAME.pattern})=")
 _GRAFTED_BRANCH = re.compile(r"""[^\s"'()\[\]*$:@=,]+""", re.ASCII)
+_COMMENT = re.compile(r"#|//|/\*")
+# What starts no value of a list, but what stands behind a list that was not closed.
+_BEHIND_LIST = re.compile(r"(?:::|[:<>{}])(?=\s|\Z)|\.?[A-Za-z_][A-Za-z0-9_]*[ \t]*=", re.ASCII)
+_POINT_LIKE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*:(?!/)", re.ASCII)
 _BLANK_COLON = re.compile(r"[ \t]+:")
 _POINT = "a branch point name"
 _NOT_JOINED = "variables are not joined with other text here: pass the parts on and join them in the body of a task"
@@ -45,6 +50,8 @@ def value(cursor: Cursor, depth: int = 0) -> Value:
     first = cursor.peek()
     if first == "(":
         return _branch_point(cursor, depth)
+    if first == "[":
+        return _list(cursor, depth)
     if first == "$":
         return _variable(cursor)
     if first == "@":
@@ -52,18 +59,17 @@ def value(cursor: Cursor, depth: int = 0) -> Value:
     literal = cursor.literal()
     if literal is not None:
         return literal
-    if first == "" or first in WHITESPACE or first == ")":
+    if cursor.ends_value():
         hint = 'write "" for an empty value'
         if depth and first in (" ", "\t"):
             hint = "no blanks around '=' in branches; write \"\" for an empty value"
         raise cursor.error(f"expected a value, found {cursor.found()}", hint=hint)
-    hint = {"[": "branch points are written ( ... ); [ ... ] comes right after a variable"}.get(first, "quote it")
-    raise cursor.error(f"a value cannot start with '{first}'", hint=hint)
+    raise cursor.error(f"a value cannot start with '{first}'", hint="quote it")
 
 
 def _end_value(cursor: Cursor) -> None:
     """Insist that the value read last stands alone."""
-    if cursor.ends_word() or cursor.peek() == ")":
+    if cursor.ends_value():
         return
     if cursor.peek() == "{":
         raise cursor.error("expected a space after the value, found '{'", hint="put a space before '{'")
@@ -72,6 +78,7 @@ def _end_value(cursor: Cursor) -> None:
         ";": "a line ends without a semicolon",
         "[": "several grafts stand together: [Point:branch,Other:branch]",
         "(": "grafts are written [Point:branch]",
+        "]": "there is no '[' that it could close",
     }.get(cursor.peek(), _NOT_JOINED)
     raise cursor.error(f"expected a space after the value, found {cursor.found()}", hint=hint)
 
@@ -104,7 +111,7 @@ def _shorthand(cursor: Cursor) -> Value:
     if cursor.peek() == "[":
         hint = "name the variable: $x[...], or the task: @task[...]"
         raise cursor.error("a bare '@' cannot have grafts", hint=hint)
-    if not cursor.ends_word() and cursor.peek() != ")":
+    if not cursor.ends_value():
         cursor.name("a task name after '@'")
     return SameGlobal(cursor.span(start))
 
@@ -151,6 +158,51 @@ def _no_blanks_in_graft(cursor: Cursor) -> None:
         raise cursor.error("blanks are not allowed inside a graft", hint=hint)
 
 
+# --- lists ------------------------------------------------------------------------------------------------------
+
+
+def _list(cursor: Cursor, depth: int) -> ListOf:
+    start = cursor.at
+    cursor.accept("[")
+    if cursor.in_list:
+        hint = "a list is flat: write its values next to each other, or give the inner list a name in a global block"
+        raise cursor.error("a list cannot stand inside a list", start, hint=hint)
+    cursor.in_list = True
+    try:
+        items = _list_items(cursor, start, depth)
+    finally:
+        cursor.in_list = False
+    if not items:
+        raise cursor.error("empty list", start, cursor.at, hint="a list has at least one value, as in [a.txt b.txt]")
+    found = ListOf(tuple(items), cursor.span(start))
+    _end_value(cursor)
+    return found
+
+
+def _list_items(cursor: Cursor, start: int, depth: int) -> list[Value]:
+    items: list[Value] = []
+    cursor.skip_space()
+    while not cursor.accept("]"):
+        if cursor.done:
+            raise cursor.error("list is never closed", start, hint="close it with ']'")
+        if _COMMENT.match(cursor.text, cursor.at):
+            raise cursor.error("comments are not allowed inside a list", hint="put the comment before the assignment")
+        at, behind = cursor.at, cursor.match(_BEHIND_LIST)
+        if behind is not None:
+            message, hint = f"'{behind}' cannot stand in a list", "close the list with ']', or put the text in quotes"
+            other = cursor.span(start, start + 1)
+            raise cursor.error(message, at, cursor.at, hint=hint, other=other, other_label="the list starts here")
+        if _POINT_LIKE.match(cursor.text, at):
+            hint = "branch points are written (Point: ...), and grafts come right after a variable: $x[Point:branch]"
+            raise cursor.error(
+                "a list is no branch point and no graft: unexpected ':'", cursor.text.index(":", at), hint=hint
+            )
+        items.append(value(cursor, depth + 1))
+        if not cursor.skip_space() and cursor.peek() != "]" and not cursor.done:
+            raise cursor.error(f"expected a space or ']' after the value, found {cursor.found()}")
+    return items
+
+
 # --- branch points ----------------------------------------------------------------------------------------------
 
 
@@ -188,7 +240,8 @@ def _branch_point(cursor: Cursor, depth: int) -> Value:
             )
         branches[branch.name] = branch
         if not cursor.skip_space() and cursor.peek() != ")" and not cursor.done:
-            raise cursor.error(f"expected a space or ')' after the branch, found {cursor.found()}")
+            hint = "close the branch point before the list" if cursor.peek() == "]" else None
+            raise cursor.error(f"expected a space or ')' after the branch, found {cursor.found()}", hint=hint)
     if not branches:
         raise cursor.error(f"branch point '{name}' has no branches", start, hint=f"as in ({name}: first second)")
     point = BranchPoint(name, tuple(branches.values()), cursor.span(start), name_span)
@@ -257,7 +310,7 @@ def _sequence(cursor: Cursor) -> tuple[Decimal, Decimal, Decimal, int] | None:
     if not found:
         return None
     cursor.at = found.end()
-    if not cursor.ends_word() and cursor.peek() != ")":
+    if not cursor.ends_value():
         cursor.at = start
         return None
     if _HUGE_EXPONENT.search(found.group()):

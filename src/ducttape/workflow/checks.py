@@ -22,7 +22,7 @@ from ducttape.workflow.bodies import check_body
 from ducttape.workflow.directives import Directives
 from ducttape.workflow.graph import PackedGraph, leaves
 from ducttape.workflow.library import library
-from ducttape.workflow.packed import Text, literal_of
+from ducttape.workflow.packed import Text, lists, literal_of
 from ducttape.workflow.task import Task
 from ducttape.workflow.values import mentions, unusable
 
@@ -264,6 +264,10 @@ def check_submitters(context: Context, graph: PackedGraph) -> list[Diagnostic]:
         variable = next((p for p in packed.params if p.item.dot and p.name == "submitter"), None)
         if variable is None:
             continue
+        for several in lists(variable.value):
+            found.append(
+                Diagnostic(f"task '{packed.task.name}' has a list of submitters", several.span, hint="name one")
+            )
         names = {leaf.value: leaf.span for leaf in leaves(variable.value) if isinstance(leaf, Text)}
         given = {p.name for p in packed.task.params if p.dot}
         for name, span in names.items():

@@ -15,7 +15,7 @@ from ducttape.syntax.diagnostics import Diagnostic, TapeError
 from ducttape.syntax.source import Span
 from ducttape.syntax.tree import Assignment
 from ducttape.workflow.branchpoints import BranchPoints
-from ducttape.workflow.packed import Choose, Grafts, Made, Packed, Resolver, Text
+from ducttape.workflow.packed import Choose, Grafts, Made, Packed, Resolver, Several, Text
 from ducttape.workflow.shapes import Shape, Shapes
 from ducttape.workflow.task import Task
 
@@ -77,6 +77,9 @@ def leaves(value: Packed) -> Iterator[Text | Made]:
             yield from leaves(option)
     elif isinstance(value, Grafts):
         yield from leaves(value.inner)
+    elif isinstance(value, Several):
+        for item in value.items:
+            yield from leaves(item)
     else:
         yield value
 
@@ -181,6 +184,8 @@ class _Measure:
                 return self._shapes.choose(value.point.id, {b: self._value(v) for b, v in value.options.items()})
             case Grafts():
                 return self._grafts(value)
+            case Several():
+                return self._shapes.join([self._value(item) for item in value.items])
         return self._shapes.empty
 
     def _grafts(self, value: Grafts) -> Shape | None:

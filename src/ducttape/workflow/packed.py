@@ -1,13 +1,13 @@
 """Packed values: what a variable can be, with every name resolved and nothing enumerated.
 
-A packed value is a tree of `Text` and `Made` leaves under `Choose` and `Grafts` nodes. Globals and the params of other
-tasks are resolved in place, keeping the span of the literal, so a relative path stays relative to the file that
-declares it.
+A packed value is a tree of `Text` and `Made` leaves under `Choose`, `Grafts` and `Several` nodes. Globals and the
+params of other tasks are resolved in place, keeping the span of the literal, so a relative path stays relative to the
+file that declares it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ducttape.syntax.diagnostics import Diagnostic, did_you_mean
@@ -18,6 +18,7 @@ from ducttape.syntax.tree import (
     GlobalVariable,
     Graft,
     Grafted,
+    ListOf,
     Literal,
     SameGlobal,
     SameTaskVariable,
@@ -28,6 +29,8 @@ from ducttape.syntax.tree import (
 from ducttape.workflow.branchpoints import BranchPoints, Point
 from ducttape.workflow.task import Task
 from ducttape.workflow.values import unusable
+
+_OUTPUT_LIST = "an output is one file and cannot be a list"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,7 +86,15 @@ class Grafts:
     combinations: list[tuple[int, ...]] = field(default_factory=list)
 
 
-Packed = Text | Made | Choose | Grafts
+@dataclass(frozen=True, slots=True, eq=False)
+class Several:
+    """A list: all `items` together, in the order written, under one consistent choice of branches."""
+
+    items: tuple[Packed, ...]
+    span: Span
+
+
+Packed = Text | Made | Choose | Grafts | Several
 
 
 class Unresolved(Exception):
@@ -114,7 +125,12 @@ class Resolver:
         if isinstance(value, GlobalVariable):
             own = task.param(value.name)
             if own is not None and own.value is not None:
-                return self.param(own, task)
+                value = self.param(own, task)
+                found = next(lists(value), None) if value is not None else None
+                if found is not None:
+                    self._fail(_OUTPUT_LIST, found.span, other=item.span, label="it would name this output")
+                    return None
+                return value
         if not isinstance(value, Literal | GlobalVariable | SameGlobal):
             self.errors.append(
                 Diagnostic(
@@ -172,6 +188,11 @@ class Resolver:
                 return Choose(point, {point.index[n]: Text(n, value.span) for n in names})
             case Grafted():
                 return self._grafted(value, left, mode, chosen, stack)
+            case ListOf():
+                if mode == "output":
+                    raise self._fail(_OUTPUT_LIST, value.span)
+                items = tuple(self._resolve(item, left, mode, chosen, stack) for item in value.items)
+                return Several(items, value.span)
         raise TypeError(f"not a value: {value!r}")
 
     def _global(self, name: str, span: Span, mode: str, chosen: dict, stack: tuple) -> Packed:
@@ -271,6 +292,18 @@ class Resolver:
                 label=f"inside '{own}'",
             )
         return Fixed(point, (point.index[graft.branch],), graft.point not in chosen, graft.span)
+
+
+def lists(value: Packed) -> Iterator[Several]:
+    """Every list inside a packed value, in declaration order."""
+    match value:
+        case Several():
+            yield value
+        case Choose():
+            for option in value.options.values():
+                yield from lists(option)
+        case Grafts():
+            yield from lists(value.inner)
 
 
 def literal_of(item: Assignment | None, globals_: Mapping[str, Assignment]) -> Literal | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from ducttape.syntax.diagnostics import Diagnostic, did_you_mean
-from ducttape.syntax.tree import Assignment, BranchPoint, GlobalVariable, Grafted, Literal, SameGlobal, Value
+from ducttape.syntax.tree import Assignment, BranchPoint, GlobalVariable, Grafted, ListOf, Literal, SameGlobal, Value
 
 
 def suspects(values: Iterable[Value | None]) -> Iterator[Diagnostic]:
@@ -25,6 +25,8 @@ def suspects(values: Iterable[Value | None]) -> Iterator[Diagnostic]:
                 )
         elif isinstance(value, BranchPoint):
             yield from suspects(branch.value for branch in value.branches)
+        elif isinstance(value, ListOf):
+            yield from suspects(value.items)
 
 
 def unread_defines(defines: Mapping[str, str], items: Iterable[Assignment]) -> Iterator[Diagnostic]:
@@ -56,3 +58,6 @@ def globals_read(value: Value | None, left: str) -> Iterator[str]:
         case BranchPoint():
             for branch in value.branches:
                 yield from globals_read(branch.value, left)
+        case ListOf():
+            for item in value.items:
+                yield from globals_read(item, left)

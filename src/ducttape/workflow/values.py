@@ -9,7 +9,7 @@ from pathlib import Path
 from ducttape.syntax import sequences
 from ducttape.syntax.diagnostics import Diagnostic, TapeError
 from ducttape.syntax.source import Span
-from ducttape.syntax.tree import BranchPoint, Grafted, SequencePoint, Value
+from ducttape.syntax.tree import BranchPoint, Grafted, ListOf, SequencePoint, Value
 
 
 def expand_sequence(node: SequencePoint) -> tuple[str, ...]:
@@ -41,6 +41,9 @@ def mentions(value: Value | None) -> Iterator[BranchPoint | SequencePoint]:
             yield from mentions(branch.value)
     elif isinstance(value, Grafted):
         yield from mentions(value.variable)
+    elif isinstance(value, ListOf):
+        for item in value.items:
+            yield from mentions(item)
 
 
 def input_path(text: str, span: Span) -> Path:
@@ -53,6 +56,6 @@ def input_path(text: str, span: Span) -> Path:
         if expanded.startswith("~"):
             expanded = "/home/" + expanded[1:]
         text = expanded
-    raw = os.path.join(os.path.abspath(span.source.directory), text)
+    raw = os.path.join(span.source.directory, text)
     folded = os.path.normpath(raw)
     return Path(folded if os.path.realpath(folded) == os.path.realpath(raw) else raw)
