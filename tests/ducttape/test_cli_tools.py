@@ -120,6 +120,18 @@ def test_fmt_of_several_files_does_those_that_parse(tmp_path):
     assert (tmp_path / "b.tape").read_text() == "import c\n" and (tmp_path / "a.tape").read_text() == "task a {\n"
 
 
+def test_fmt_of_the_standard_input(tmp_path):
+    def fmt(text, *more):
+        words = command("-", "fmt", *more)
+        return subprocess.run(words, input=text, cwd=tmp_path, capture_output=True, env=environment())
+
+    assert fmt(b"import   a\n").stdout == b"import a\n"
+    assert fmt(b"import   a\n", "--check").returncode == 1
+    for text, more in ((b"\xff", ()), (b"import a", ("--write",)), (b"task", ())):
+        done = fmt(text, *more)
+        assert done.returncode == 1 and b"error: " in done.stderr and done.stdout == b""
+
+
 # --- viz --------------------------------------------------------------------------------------------------------
 
 

@@ -1,7 +1,7 @@
 """`fmt`: the tape in the usual layout on stdout; `--write` rewrites it, `--check` exits with 1 when it would change.
 
-More files may follow the mode. A file is replaced in one step and only when its text changes; one that does not parse
-is left alone, and the others are still done.
+`-` as the tape stands for the standard input, for editors. More files may follow the mode. A file is replaced in one
+step and only when its text changes; one that does not parse is left alone, and the others are still done.
 """
 
 from __future__ import annotations
@@ -14,17 +14,21 @@ from pathlib import Path
 from ducttape.cli.terminal import say
 from ducttape.syntax.diagnostics import Diagnostic, TapeError
 from ducttape.syntax.formatter import format_file
-from ducttape.syntax.parser import parse_file
+from ducttape.syntax.parser import parse, parse_file
+from ducttape.syntax.source import Source
+from ducttape.syntax.tree import File
 
 
 def run(options) -> int:
     paths = [Path(name) for name in (options.tape, *options.globs)]
+    if options.tape == "-" and (len(paths) > 1 or options.write):
+        raise TapeError(Diagnostic("what comes from the standard input can only be printed or checked"))
     if len(paths) > 1 and not (options.write or options.check):
         raise TapeError(Diagnostic("several files cannot be printed", hint="add --write or --check"))
     errors, changes = [], 0
     for path in paths:
         try:
-            file = parse_file(path)
+            file = _standard_input() if options.tape == "-" else parse_file(path)
             text = format_file(file)
         except TapeError as error:
             errors += error.diagnostics
@@ -42,6 +46,13 @@ def run(options) -> int:
         say(f"hint: ducttape {options.tape} fmt --write{''.join(f' {name}' for name in options.globs)}")
         return 1
     return 0
+
+
+def _standard_input() -> File:
+    try:
+        return parse(Source("-", sys.stdin.buffer.read().decode("utf-8")))
+    except UnicodeDecodeError as error:
+        raise TapeError(Diagnostic(f"the standard input is not UTF-8 text (byte {error.start})")) from None
 
 
 def _replace(path: Path, text: str) -> None:

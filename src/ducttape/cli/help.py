@@ -43,7 +43,7 @@ PAGES = {
         "[FILE ...]",
         "Prints the tape in the usual layout, with all comments and with bodies untouched. --write rewrites the tape "
         "and the other FILEs in place, --check only says which would change and exits with 1 if any would. Imports "
-        "are not followed.",
+        "are not followed. `ducttape - fmt` reads the standard input.",
         ("--write", "--check"),
         ("ducttape main.tape fmt", "ducttape main.tape fmt --write tasks/*.tape", "ducttape main.tape fmt --check"),
     ),
