@@ -71,8 +71,7 @@ OPTIONS = (
     Option("", ("--check",), "fmt: only say which files would change; exit with 1 if there are any"),
     Option("", ("--format",), "viz: what to print (dot)", choices=("dot", "mermaid", "svg")),
     Option("", ("-T", "--viz-type"), "viz: `packed` has one node for each task", "X", default="unpacked"),
-    # Accepted for the sake of old command lines; the order of independent tasks is that of the tape.
-    Option("", ("-t", "--traversal"), "accepted and ignored", "X"),
+    Option("", ("-t", "--traversal"), "exec: arbitrary (the tape's), breadth-first or depth-first", "X"),
     # For the completions: names of this workflow.
     Option("", ("--names",), "print names", choices=("plans", "tasks")),
 )

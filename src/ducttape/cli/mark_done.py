@@ -16,7 +16,7 @@ def run(options) -> int:
     store, layout = session.store, session.layout
     wanted = {t.key for t in session.selected(required=True)}
     made: dict = {}
-    refused = 0
+    refused = marked = 0
     for key, task in session.plan.tasks.items():
         state = store.state(key, made)
         if key in wanted and not state.done:
@@ -40,8 +40,11 @@ def run(options) -> int:
             store.make_record(task, identity, outputs, notes=["marked done by hand"]).write(directory)
             (directory / INVALIDATED).unlink(missing_ok=True)
             say(f"marked {key}")
+            marked += 1
             made[key] = outputs
         elif state.done:
             made[key] = state.outputs
     store.cache.flush()
+    if not refused and not marked:
+        say("nothing to do: complete already")
     return 1 if refused else 0
