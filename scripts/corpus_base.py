@@ -8,10 +8,10 @@ from __future__ import annotations
 import argparse
 
 from spire.corpora.base import count_blocks, read_text
-from spire.corpora.lines import write_jsonl
 from spire.corpora.pairs import report
 from spire.corpora.prompts import BASE, load_templates
 from spire.errors import run_main
+from spire.textfiles import write_jsonl
 
 
 def main(argv: list[str] | None = None) -> int:

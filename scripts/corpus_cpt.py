@@ -10,10 +10,10 @@ import argparse
 
 from spire.corpora.base import count_blocks, read_text
 from spire.corpora.cpt import build
-from spire.corpora.lines import write_jsonl
 from spire.corpora.pairs import read_pairs, report
 from spire.corpora.prompts import BASE, load_templates
 from spire.errors import run_main
+from spire.textfiles import write_jsonl
 from spire.vocabulary.tokenizer import Vocabulary
 
 

@@ -10,10 +10,10 @@ import argparse
 
 from spire.corpora.base import count_blocks
 from spire.corpora.it import BLOCKS, MULTI_TURN_SHARE, Settings, build, parse_blocks, parse_caps
-from spire.corpora.lines import read_jsonl, write_jsonl
 from spire.corpora.pairs import read_pairs, report
 from spire.corpora.prompts import CHAT, load_templates
 from spire.errors import run_main
+from spire.textfiles import read_jsonl, write_jsonl
 
 
 def main(argv: list[str] | None = None) -> int:

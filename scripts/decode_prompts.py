@@ -11,9 +11,9 @@ import re
 from pathlib import Path
 
 from spire.corpora.jobs import MODES, TEXT_SET, make_style, pick_shots, write_jobs
-from spire.corpora.lines import read_jsonl
 from spire.corpora.prompts import BASE, CHAT, language, load_templates
 from spire.errors import UserError, run_main
+from spire.textfiles import read_jsonl
 
 
 def main(argv: list[str] | None = None) -> int:

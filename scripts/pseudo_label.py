@@ -32,9 +32,9 @@ def main(argv: list[str] | None = None) -> int:
 
     import torch
 
-    from spire.corpora.lines import write_jsonl
     from spire.decoding.pseudo import METHOD, distribution, keep_best, translate, untranslated
     from spire.manifest import read_manifest
+    from spire.textfiles import write_jsonl
     from spire.training.checkpoint import load_model
     from spire.training.trainer import keep_freed_memory
     from spire.vocabulary.tokenizer import Vocabulary

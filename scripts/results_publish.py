@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 
 from spire.errors import run_main
-from spire.scoring.files import write_text
 from spire.tables.publish import printed, publish
+from spire.textfiles import write_text
 
 
 def main(argv: list[str] | None = None) -> int:

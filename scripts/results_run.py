@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from spire.errors import UserError, run_main
-from spire.scoring.files import read_text, write_json, write_text
 from spire.tables.run_report import describe_run, run_markdown
+from spire.textfiles import read_text, write_json, write_text
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -16,7 +16,7 @@ class UserError(Exception):
 
 
 def run_main(main: Callable[[], int | None]) -> None:
-    """Exit 0 when `main` returns None or 0, and 1, with `error:` and `hint:` lines, for a `UserError` or an `OSError`."""
+    """Exit 0 when `main` returns None or 0; exit 1, with `error:` and `hint:` lines, for `UserError` and `OSError`."""
     try:
         status = main() or 0
     except UserError as e:

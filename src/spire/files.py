@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from spire.errors import UserError
+
 
 @contextmanager
 def replaced_file(path: str | Path) -> Iterator[Path]:
@@ -44,3 +46,11 @@ def replaced_folder(path: str | Path) -> Iterator[Path]:
         os.replace(partial, path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def free_directory(path: str | Path) -> Path:
+    """`path`, which a directory can be renamed to: it does not exist, or is an empty directory. UserError otherwise."""
+    path = Path(path)
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise UserError(f"{path} exists", hint="remove it or give another --out")
+    return path

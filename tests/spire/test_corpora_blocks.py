@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from spire.corpora import base, cpt, it
-from spire.corpora.lines import read_jsonl, read_lines, write_jsonl
 from spire.corpora.pairs import Pair, read_pairs, usable
 from spire.errors import UserError
 from spire.manifest import Utterance
+from spire.textfiles import read_jsonl, read_lines, write_jsonl
 from spire.vocabulary.tokenizer import Vocabulary
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -174,10 +174,10 @@ def test_files_keep_strange_lines(tmp_path):
     (tmp_path / "u").write_bytes("\U000f0001\r\n\n\U000f0002".encode())
     assert read_lines(tmp_path / "u") == ["\U000f0001", "", "\U000f0002"]
     (tmp_path / "bad").write_text('{"a": 1}\nnope\n')
-    with pytest.raises(UserError, match="bad:2: not JSON"):
+    with pytest.raises(UserError, match="bad:2:1: not JSON"):
         read_jsonl(tmp_path / "bad")
     (tmp_path / "latin").write_bytes(b"\xe4\n")
-    with pytest.raises(UserError, match="not UTF-8 at byte 0"):
+    with pytest.raises(UserError, match="byte 0 is not UTF-8"):
         read_lines(tmp_path / "latin")
 
 

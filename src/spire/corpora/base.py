@@ -8,10 +8,10 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from spire.corpora.lines import read_jsonl
 from spire.corpora.pairs import one_line
 from spire.corpora.prompts import BASE, LANGUAGES, fill, language
 from spire.errors import UserError
+from spire.textfiles import read_jsonl
 
 
 def directions(row: dict) -> list[tuple[str, str]]:

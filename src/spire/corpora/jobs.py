@@ -21,10 +21,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from spire.corpora.chat import prompt_text
-from spire.corpora.lines import free_directory, read_jsonl, write_jsonl
 from spire.corpora.pairs import Pair, one_line, read_pairs
 from spire.corpora.prompts import BASE, CHAT, fill, language, speech_template
 from spire.errors import UserError
+from spire.files import free_directory
+from spire.textfiles import read_jsonl, write_jsonl
 from spire.vocabulary.tokenizer import IM_END
 
 MODES = ("asr", "shuffled", "st", "gold", "cascade", "mt")

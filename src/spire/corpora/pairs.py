@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from spire.corpora.lines import read_lines
 from spire.errors import UserError
 from spire.manifest import Utterance, read_manifest
+from spire.textfiles import read_lines
 
 
 @dataclass(frozen=True)

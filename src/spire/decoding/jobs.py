@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spire.corpora.jobs import JOBS_FILE
-from spire.corpora.lines import read_jsonl
 from spire.corpora.prompts import fill
 from spire.decoding.greedy import Answer, greedy
 from spire.errors import UserError
+from spire.textfiles import read_jsonl
 from spire.training.checkpoint import WEIGHTS, load_model, new_directory
 from spire.training.trainer import keep_freed_memory
 from spire.vocabulary.tokenizer import IM_END, Vocabulary

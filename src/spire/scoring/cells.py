@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from spire.errors import UserError
-from spire.scoring.files import read_json, write_json
+from spire.textfiles import read_json, write_json
 
 MODES = ("asr", "shuffled", "mt", "gold", "st", "cascade")
 METRICS = ("wer", "bleu", "chrf")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from spire.errors import UserError
-from spire.scoring.files import read_json
+from spire.textfiles import read_json
 
 _DIGESTS = ("model_digest", "model_sha256", "model_blake3")
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spire.errors import UserError
-from spire.scoring.files import read_jsonl
+from spire.textfiles import read_jsonl
 
 TEXT_SET = "test"
 """Name of the test set that `--sentences` provides."""

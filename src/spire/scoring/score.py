@@ -13,10 +13,10 @@ from spire.scoring.bootstrap import RESAMPLES
 from spire.scoring.cells import CellName, ScoreCell, parse_name, write_cell
 from spire.scoring.chrf import chrf
 from spire.scoring.decoding import decoding_fields
-from spire.scoring.files import read_lines, write_json
 from spire.scoring.measurement import Measurement
 from spire.scoring.references import TEXT_SET, TestSet, read_test_sets
 from spire.scoring.wer import word_error_rate
+from spire.textfiles import read_lines, write_json
 
 BY_SPEAKER = "by_speaker.json"
 _DIGITS = 6

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from spire.errors import UserError
-from spire.scoring.files import read_json
 from spire.tables import notes
 from spire.tables.book import Book
 from spire.tables.layout import Column, Number, Table
 from spire.tables.published import Published
+from spire.textfiles import read_json
 
 PAIR = "en-en"
 INPUTS = {"asr": "its own audio", "shuffled": "other audio"}

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spire.errors import UserError
-from spire.scoring.files import read_json
 from spire.tables.asr import PAIR
 from spire.tables.book import Book
+from spire.textfiles import read_json
 
 MT_PAIRS = ("en-de", "en-fr")
 CPU_SECONDS = 1500

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from spire.errors import UserError
 from spire.scoring.cells import FIELDS, METRICS, MODES, ScoreCell, make_cell
-from spire.scoring.files import read_text, write_text
 from spire.tables.book import TEST_SETS, Book
+from spire.textfiles import read_text, write_text
 
 MODELS = ("tower_base", "spire_base", "spire_full", "spire_no_blocks", "spire_no_pseudo", "tower_full")
 

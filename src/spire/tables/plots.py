@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 
 from spire.errors import UserError
-from spire.scoring.files import read_jsonl, write_bytes
+from spire.textfiles import read_jsonl, write_bytes
 
 _STYLE = {
     "axes.grid": True,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from spire.errors import UserError
-from spire.scoring.files import write_bytes
+from spire.textfiles import write_bytes
 
 ORDER = ("asr.md", "asr_by_voice.md", "mt.md", "st.md", "ablations.md", "units.md")
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import yaml
 
 from spire.errors import UserError
-from spire.scoring.files import read_text
 from spire.tables.layout import Number
+from spire.textfiles import read_text
 
 
 @dataclass(frozen=True)

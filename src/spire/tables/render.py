@@ -6,8 +6,8 @@ import csv
 import io
 from pathlib import Path
 
-from spire.scoring.files import write_text
 from spire.tables.layout import Cell, Column, Number, Table
+from spire.textfiles import write_text
 
 _LATEX = {
     "\\": r"\textbackslash{}",

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from spire.errors import UserError
-from spire.scoring.files import read_json
 from spire.tables.layout import Cell, Column, Number, Table
+from spire.textfiles import read_json
 
 MEASURES = (
     # name in the report, heading, factor, digits

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from spire.corpora.lines import free_directory
 from spire.errors import UserError
+from spire.files import free_directory
 from spire.vocabulary.extend import extend_model, extended_layout, unit_pieces, write_vocabulary_listing
 from spire.vocabulary.tensors import append_rows, read_header, read_matrix
 from spire.vocabulary.tokenizer import Layout, Vocabulary

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import sentencepiece
 
-from spire.corpora.lines import read_jsonl
 from spire.corpora.prompts import LANGUAGES
 from spire.errors import UserError
+from spire.textfiles import read_jsonl
 
 MINI_LANGUAGES = ("en", "de", "fr", "es", "it", "ru")
 SYMBOLS = ("Translate the following text from", *(LANGUAGES[c] for c in MINI_LANGUAGES), "Speech", "user", "assistant")

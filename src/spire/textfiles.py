@@ -6,6 +6,7 @@ Every output is made under a temporary name beside its target and renamed into p
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 from spire.errors import UserError
@@ -29,7 +30,7 @@ def read_lines(path: Path) -> list[str]:
     `str.splitlines` would also break at U+2028 and similar characters, which a model may emit inside one hypothesis.
     """
     text = read_text(path)
-    return text.removesuffix("\n").split("\n") if text else []
+    return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")] if text else []
 
 
 def read_json(path: Path) -> object:
@@ -41,9 +42,11 @@ def read_json(path: Path) -> object:
 
 
 def read_jsonl(path: Path) -> list[dict]:
-    """One object for each line; `UserError` with the line number for anything else, blank lines included."""
+    """The object of each line that is not blank; `UserError` with the line number for anything else."""
     records = []
     for number, line in enumerate(read_lines(path), start=1):
+        if not line.strip():
+            continue
         try:
             record = json.loads(line)
         except json.JSONDecodeError as e:
@@ -68,3 +71,18 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: object) -> None:
     """Make `path` hold `value` as indented JSON with a last newline; atomic. NaN and infinities raise `ValueError`."""
     write_text(path, json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> int:
+    """Make `path` hold the lines, each ended by a newline; atomic, streamed. Returns their number."""
+    count = 0
+    with replaced_file(path) as partial, open(partial, "w", encoding="utf-8", newline="\n") as f:
+        for line in lines:
+            f.write(line + "\n")
+            count += 1
+    return count
+
+
+def write_jsonl(path: Path, rows: Iterable[dict]) -> int:
+    """Make `path` hold one object a line, not escaped to ASCII; atomic. Returns the number of lines."""
+    return write_lines(path, (json.dumps(row, ensure_ascii=False) for row in rows))

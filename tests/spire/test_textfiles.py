@@ -12,8 +12,8 @@ import pytest
 from spire.errors import UserError
 from spire.files import replaced_folder
 from spire.scoring.cells import parse_name, read_cells
-from spire.scoring.files import read_lines, write_text
 from spire.scoring.score import score_folder
+from spire.textfiles import read_lines, write_text
 
 PROJECT = Path(__file__).resolve().parents[2]
 NOUNS = ["dog", "book", "train", "horse", "window", "market", "letter", "garden"]
