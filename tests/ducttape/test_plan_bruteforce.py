@@ -49,6 +49,8 @@ def seen_points(value, globals_, tasks) -> set[str]:
         return seen_points(value[1], globals_, tasks) - {p for p, _ in value[2]}
     if kind == "global":
         return seen_points(globals_[value[1]], globals_, tasks)
+    if kind == "list":
+        return set().union(*(seen_points(v, globals_, tasks) for v in value[1]))
     if kind in ("out", "par"):
         inputs, params = tasks[value[1]]
         read = (*inputs, *params) if kind == "out" else params[:1]
@@ -64,12 +66,22 @@ def values(leaf, depth=2):
     return st.one_of(leaf, leaf, *points)
 
 
+def with_lists(plain):
+    """Also lists, and lists in the branches of a point."""
+    lists = st.tuples(st.just("list"), st.lists(plain, min_size=1, max_size=3).map(tuple))
+    either = st.one_of(plain, lists)
+    names = POINTS["A"]
+    return st.one_of(
+        plain, plain, plain, lists, st.tuples(st.just("point"), st.just("A"), st.tuples(*[either] * len(names)))
+    )
+
+
 @st.composite
 def workflows(draw):
     globals_ = {}
     tasks = {}
     for g in range(draw(st.integers(0, 2))):
-        globals_[f"g{g}"] = draw(values(st.just(("text", f"/lit{g}"))))
+        globals_[f"g{g}"] = draw(with_lists(values(st.just(("text", f"/lit{g}")))))
     for k in range(draw(st.integers(2, 4))):
         leaf = [st.just(("text", "/dev/null"))]
         grafted = []
@@ -77,13 +89,13 @@ def workflows(draw):
             leaf.append(st.just(source))
             grafted.append(st.tuples(st.just("graft"), st.just(source), grafts(source, globals_, tasks)))
         plain, grafted = values(st.one_of(*leaf)), st.one_of(*grafted) if grafted else st.nothing()
-        inputs = draw(st.lists(st.one_of(plain, plain, plain, grafted), max_size=2))
+        inputs = draw(st.lists(with_lists(st.one_of(plain, plain, plain, grafted)), max_size=2))
         if k and draw(st.integers(0, 5)) == 0:
             inputs.append(draw(values(grafted, 1)))
         leaf = [st.just(("text", "v"))]
         for source in [("par", f"t{j}") for j in range(k) if tasks[f"t{j}"][1]] + [("global", g) for g in globals_]:
             leaf += [st.just(source), st.tuples(st.just("graft"), st.just(source), grafts(source, globals_, tasks))]
-        params = draw(st.lists(values(st.one_of(*leaf), 1), min_size=int(k == 0), max_size=1))
+        params = draw(st.lists(with_lists(values(st.one_of(*leaf), 1)), min_size=int(k == 0), max_size=1))
         tasks[f"t{k}"] = (inputs, params)
     plans = []
     for _ in range(draw(st.integers(0, 2))):
@@ -108,6 +120,8 @@ def render(value) -> str:
         return f"${value[1]}"
     if kind == "graft":
         return render(value[1]) + "[" + ",".join(f"{p}:{b}" for p, b in value[2]) + "]"
+    if kind == "list":
+        return f"[{' '.join(map(render, value[1]))}]"
     branches = " ".join(f"{b}={render(v)}" for b, v in zip(POINTS[value[1]], value[2], strict=True))
     return f"({value[1]}: {branches})"
 
@@ -160,6 +174,9 @@ class Brute:
             return self.alternatives(self.tasks[value[1]][1][0], chosen)
         if kind == "global":
             return self.alternatives(self.globals[value[1]], chosen)
+        if kind == "list":
+            found = join([self.alternatives(v, chosen) for v in value[1]])
+            return [(r, tuple(s for part in sources for s in part)) for r, sources in found]
         if kind == "point":
             out = []
             for branch, inner in zip(POINTS[value[1]], value[2], strict=True):

@@ -22,6 +22,7 @@ from ducttape.syntax.tree import (
     Grafted,
     Group,
     Import,
+    ListOf,
     Literal,
     Plan,
     PlanBranches,
@@ -71,8 +72,13 @@ def branch_points(values):
     return st.builds(lambda name, branches: BranchPoint(name, tuple(branches), None, None), NAMES, branches)
 
 
+def lists_of(values):
+    return st.builds(lambda items: ListOf(tuple(items), None), st.lists(values, min_size=1, max_size=4))
+
+
 SIMPLE = LITERALS | GLOBALS | TASK_VARIABLES | SAME | GRAFTED | sequence_points() | st.just(SameGlobal(None))
-VALUES = st.recursive(SIMPLE, branch_points, max_leaves=6)
+POINTS = st.recursive(SIMPLE, branch_points, max_leaves=6)
+VALUES = st.recursive(SIMPLE | lists_of(POINTS), branch_points, max_leaves=6)
 
 
 def assignments(values, dots=False):

@@ -121,6 +121,10 @@ def body(cursor: Cursor, nested: bool = False) -> Bash:
             other, label = Span(cursor.source, word.start(), word.end()), "the next block starts here"
             hint = "a body ends with a '}' that has nothing but blanks behind it; a lone brace in bash needs quotes"
         raise cursor.error("missing closing brace", opening, opening + 1, hint=hint, other=other, other_label=label)
+    if end == scanned.end and not reading.valid and _ends_twice(cursor.text, start, scanned):
+        hint = "the '}' that ends a body, and each that ends the block around it, is the only one on its line"
+        other, label = Span(cursor.source, opening, opening + 1), "the body that starts here has ended already"
+        raise cursor.error("one '}' too many", end, end + 1, hint=hint, other=other, other_label=label)
     cursor.at = end + 1
     return _body(cursor.text[start:end], cursor.span(start, end), reading)
 
@@ -149,6 +153,12 @@ def _end(cursor: Cursor, start: int, scanned: Scan, nested: bool) -> tuple[int |
     if reading is not None and (reading.valid or proposed < scanned.limit):
         return proposed, reading
     return None, None
+
+
+def _ends_twice(text: str, start: int, scanned: Scan) -> bool:
+    """Whether a brace that closes nothing stands right before the one that ends the body, which is valid without it."""
+    stray, end = scanned.stray, scanned.end
+    return stray is not None and not text[stray + 1 : end].strip(" \t") and _Reading(text[start:stray]).valid
 
 
 def _plausible(cursor: Cursor, at: int, nested: bool) -> bool:
