@@ -75,6 +75,13 @@ task c calls f
 func f < in > out {
   cp $in $out
 }
+task d
+    < many=[$o@a[P:*] "x y" $out@c (Q: 1=r 2=s 3=t)]
+    > o
+    :: words=[a $d (P: x=1 y=2 z=3)]
+{
+  cat $many $words > $o
+}
 package git :: .versioner=disk .path="x" {
   make
 }
@@ -91,7 +98,7 @@ summary s {
 plan p {
   reach a, b via (P: x y) * /* c */
     (Q: *)
-  reach c via { (Q: 1..2) }
+  reach c, d via { (Q: 1..2) }
 }
 """
 
@@ -99,7 +106,7 @@ PIECES = [
     *"{}()[]\"'`$@=:<>#*+-,.\\\n\t \0\ud800\u2028é",
     '"""', "${", "$(", "$((", "))", "::", "<<EOF", "\nEOF\n", "\r\n", "//", "/*", "*/", "\\u", "..", "1..2", "1e9..2",
     "1..9..0", "task ", "plan {\n", "reach a", " via ", "case x in", "esac", "calls ", "\n}\n", "global {\n", "import ",
-    "[P:*]", "(P: ", "(Q: 1..3)", "=@", "=$", "@a", "$c", "baseline", "Baseline", "*", "$out@b", " .x=1", "func f",
+    "[P:*]", "[a $b ", "(P: ", "(Q: 1..3)", "=@", "=$", "@a", "$c", "baseline", "Baseline", "*", "$out@b", " .x=1",
 ]  # fmt: skip
 _TOKEN = re.compile(r"[A-Za-z_0-9.]+|\s+|[^\sA-Za-z_0-9.]+")
 
