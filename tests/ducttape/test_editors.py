@@ -15,7 +15,18 @@ from textmate import Grammar
 from ducttape.syntax.blocks import KEYWORDS
 from ducttape.syntax.parser import parse
 from ducttape.syntax.source import Source
-from ducttape.syntax.tree import BranchPoint, Call, Grafted, Group, Import, Plan, SequencePoint, TaskLike, Variables
+from ducttape.syntax.tree import (
+    BranchPoint,
+    Call,
+    Grafted,
+    Group,
+    Import,
+    ListOf,
+    Plan,
+    SequencePoint,
+    TaskLike,
+    Variables,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 VSCODE = ROOT / "editors/vscode"
@@ -110,6 +121,11 @@ class Colours:
                 self._value(value.variable)
                 for graft in value.grafts:
                     self.expect(graft.span.start, len(graft.point), "entity.name.type.branch-point")
+            case ListOf():
+                for bracket in (value.span.start, value.span.end - 1):
+                    self.expect(bracket, 1, "punctuation.section.list")
+                for item in value.items:
+                    self._value(item)
             case None:
                 pass
             case _:
@@ -135,6 +151,9 @@ task two
   # a comment
   < in=(Lang: en=$out@one[Side:x,Seed:*]
               de=@one )
+  < more=[a.txt 1 $in@one[Side:x] @one 2
+          (Lang: en="]" de='[')
+         ]
   > out
 {
   f() {

@@ -20,17 +20,18 @@ syntax region ducttapeString start=+"+ skip=+\\.+ end=+"+ contains=ducttapeEscap
 syntax region ducttapeString start=+'+ skip=+\\.+ end=+'+ contains=ducttapeEscape contained
 syntax region ducttapeString start=+"""+ end=+"""\%("\)*+ contained
 syntax match  ducttapeEscape +\\\(u\+\x\{4}\|[0-3]\?\o\{1,2}\|[ntrbf"'\\]\)+ contained
-syntax match  ducttapeNumber "[-+]\?\<\d\+\(\.\d\+\)\?\([eE][-+]\?\d\+\)\?\ze\([ \t)]\|$\)" contained
+syntax match  ducttapeNumber "[-+]\?\<\d\+\(\.\d\+\)\?\([eE][-+]\?\d\+\)\?\ze\([] \t)]\|$\)" contained
 syntax match  ducttapeSequence "[-+]\?\<\d\+\(\.\d\+\)\?\(\.\.[-+]\?\d\+\(\.\d\+\)\?\)\{1,2}" contained
 syntax match  ducttapeVariable "\$\(\h\w*\|{\h\w*}\)" contained nextgroup=ducttapeOfTask,ducttapeGraft
 syntax match  ducttapeOfTask "@\(\h\w*\)\?" contained nextgroup=ducttapeGraft
 syntax match  ducttapeDirective "\<ducttape_\w\+" contained
 syntax region ducttapeGraft matchgroup=ducttapeOperator start="\[" end="\]" oneline contained contains=ducttapePointName,ducttapeAll
 syntax region ducttapePoint matchgroup=ducttapeOperator start="(" end=")" contained contains=ducttapePointName,ducttapeAll,ducttapeSequence,ducttapeBaseline,ducttapeComment,@ducttapeValue
+syntax region ducttapeList matchgroup=ducttapeOperator start="\[" end="\]" contained contains=@ducttapeValue
 syntax match  ducttapePointName "\<\h\w*\ze:" contained
 syntax match  ducttapeAll "\*" contained
 syntax keyword ducttapeBaseline baseline contained
-syntax cluster ducttapeValue contains=ducttapeString,ducttapeNumber,ducttapeVariable,ducttapeOfTask,ducttapePoint,ducttapeDirective
+syntax cluster ducttapeValue contains=ducttapeString,ducttapeNumber,ducttapeVariable,ducttapeOfTask,ducttapePoint,ducttapeList,ducttapeDirective
 
 " Headers and bodies.
 syntax match  ducttapeBlock "^\s*\(task\|func\|package\|action\|of\|baseline\|branch\)\s\+\h\w*" contains=ducttapeKeyword nextgroup=ducttapeBody,ducttapeCalls skipwhite skipempty
