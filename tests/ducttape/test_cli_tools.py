@@ -1,5 +1,6 @@
 """check, fmt, viz, completion and the help pages."""
 
+import importlib
 import json
 import re
 import subprocess
@@ -177,6 +178,9 @@ def test_every_mode_has_a_page():
     known = {name for option in OPTIONS for name in option.names}
     for mode, page in PAGES.items():
         assert set(page.options) <= known and page.examples, mode
+        module = importlib.import_module(f"ducttape.cli.{'execute' if mode == 'exec' else mode}")
+        reads = "options.json" in Path(module.__file__).read_text()
+        assert reads == ("--json" in page.options), f"the page of {mode} and its module differ about --json"
 
 
 def test_pages_are_shown(tmp_path):

@@ -63,7 +63,7 @@ OPTIONS = (
     Option(_HOW, ("--fail-fast",), "start nothing more after a failure"),
     Option(_TALK, ("-n", "--no-color"), "no colours"),
     Option(_TALK, ("--no-live",), "plain lines and tasks' output instead of the live view"),
-    Option(_TALK, ("--json",), "JSON from list, status, env, report, versions, why, check, --dry-run"),
+    Option(_TALK, ("--json",), "JSON from what prints data: list, status, explain, env, ... and --dry-run"),
     Option(_TALK, ("--completion",), "print what completes this command in a shell", choices=SHELLS),
     Option(_TALK, ("--version",), "the engine's version"),
     Option(_TALK, ("-h", "--help"), "this text; after a mode, or as `ducttape help MODE`, the page of the mode"),

@@ -62,8 +62,8 @@ PAGES = {
     ),
     "explain": Page(
         _TASKS,
-        "Prints for every task of the plan its realizations, its branch points and which tasks need it.",
-        _PLAN,
+        "Prints for every plan and task its realizations and branch points, which tasks need it, and what is left out why.",
+        (*_PLAN, "--json"),
         ("ducttape main.tape explain -p asr",),
     ),
     "env": Page(
@@ -111,8 +111,8 @@ PAGES = {
         ("ducttape main.tape versions",),
     ),
     "update": Page(
-        "",
-        "Asks every versioner for the newest version of its packages and builds those that are new.",
+        "[PACKAGE ...]",
+        "Asks the versioners of all packages, or of those named, for the newest versions and builds what is new.",
         _ASK,
         ("ducttape main.tape update -y",),
     ),
