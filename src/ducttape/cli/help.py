@@ -62,7 +62,7 @@ PAGES = {
     ),
     "explain": Page(
         _TASKS,
-        "Prints for every plan and task its realizations and branch points, which tasks need it, and what is left out why.",
+        "Prints for every plan its tasks with their realizations, what needs them, and what is left out and why.",
         (*_PLAN, "--json"),
         ("ducttape main.tape explain -p asr",),
     ),
