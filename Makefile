@@ -6,7 +6,7 @@ JOBS ?= 2
 MUTANTS ?= 20000
 SEED ?= 1
 
-.PHONY: help env reproduce check-results test test-all smoke lint bench fuzz clean
+.PHONY: help env reproduce readme check-results test test-all smoke lint bench fuzz clean
 
 help:
 	@echo "make reproduce      build the environment, run the mini study, write results/"
@@ -34,6 +34,9 @@ $(ENV)/.complete: requirements.txt requirements-test.txt constraints.txt pyproje
 reproduce: $(ENV)/.complete
 	$(ENV)/bin/ducttape main.tape -y -j $(JOBS)
 	@$(ENV)/bin/ducttape main.tape report --json | $(ENV)/bin/python scripts/results_run.py --report - --out results
+
+readme: $(ENV)/.complete
+	$(ENV)/bin/python scripts/results_readme.py --table results/ablations.md --readme README.md
 
 check-results: $(ENV)/.complete
 	$(ENV)/bin/python scripts/results_check.py --scores results/scores.csv --report results/run.json

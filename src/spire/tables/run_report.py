@@ -13,11 +13,9 @@ from spire.errors import UserError
 
 PACKAGES = (
     "torch",
-    "transformers",
     "sentencepiece",
     "safetensors",
     "numpy",
-    "scikit-learn",
     "soundfile",
     "soxr",
     "espeakng-loader",
@@ -54,6 +52,7 @@ def describe_run(tasks: object, date: str | None = None) -> dict:
         "machine": machine(),
         "versions": versions(),
         "cpu_s": round(sum(entry["cpu_s"] or 0 for entry in entries), 3),
+        "elapsed_s": _elapsed(tasks),
         "wall_s": round(sum(entry["wall_s"] or 0 for entry in entries), 3),
         "cpu_unknown": sum(entry["cpu_s"] is None for entry in entries),
         "peak_bytes": max((entry["peak_bytes"] or 0 for entry in entries), default=0),
@@ -93,8 +92,10 @@ def run_markdown(run: Mapping) -> str:
         f"- Machine: {host['cpu']}, {host['cores']} cores, {host['memory_gib']} GiB memory, {host['system']}",
         f"- Versions: {', '.join(f'{name} {number}' for name, number in run['versions'].items())}",
         f"- CPU seconds: {run['cpu_s']:.0f} over {len(run['tasks'])} tasks{_unknown(run)}",
-        "",
     ]
+    if run["elapsed_s"]:
+        lines.append(f"- From the first task's start to the last one's end: {run['elapsed_s'] / 60:.1f} minutes")
+    lines.append("")
     rows = [("task", "runs", "CPU s", "wall s", "peak MiB")]
     for name, entries in _by_task(run["tasks"]):
         cpu, wall = (sum(entry[key] or 0 for entry in entries) for key in ("cpu_s", "wall_s"))
@@ -125,6 +126,17 @@ def _by_task(entries: Iterable[Mapping]) -> list[tuple[str, list[Mapping]]]:
     for entry in entries:
         groups.setdefault(entry["task"], []).append(entry)
     return sorted(groups.items(), key=lambda group: (-sum(entry["cpu_s"] or 0 for entry in group[1]), group[0]))
+
+
+def _elapsed(tasks: list[dict]) -> float | None:
+    """Seconds from the start of the first task to the end of the last, None where a time is missing.
+
+    It is the wall time of the study only when the study was run in one go.
+    """
+    times = [(task.get("start"), task.get("end")) for task in tasks]
+    if not times or not all(isinstance(t, int | float) for pair in times for t in pair):
+        return None
+    return round(max(end for _, end in times) - min(start for start, _ in times), 1)
 
 
 def _last_day(tasks: list[dict]) -> str:
