@@ -167,6 +167,29 @@ def test_missing_closing_brace(text, place, other, label):
         assert found.other_label == label
 
 
+@pytest.mark.parametrize(
+    ("text", "place", "other"),
+    [
+        ("task a > x {\n  echo\n}}\n", "3:2", "1:12"),
+        ("task a > x {\n  echo\n} }  \n\ntask b {\n}\n", "3:3", "1:12"),
+        ("task a {\n  f() { echo; }\n}}\ntask b {\n}\n", "3:2", "1:8"),
+        ("task a { echo ${x}; }}\n", "1:22", "1:8"),
+        ("summary s {\n  of a > x {\n  echo\n}}\n", "4:2", "2:12"),
+    ],
+)
+def test_one_brace_too_many(text, place, other):
+    with pytest.raises(TapeError) as caught:
+        parse(Source("t", text))
+    found = caught.value.diagnostics[0]
+    assert found.message == "one '}' too many"
+    assert (str(found.span), str(found.other)) == (f"t:{place}", f"t:{other}")
+
+
+@pytest.mark.parametrize("body", ["echo {a}", "f() { echo; }", "echo a }", "x={y}", "f() {\n  { echo; }}"])
+def test_two_braces_that_are_bash(body):
+    assert parse(Source("t", f"task a {{ {body}}}\ntask b {{\n}}\n")).blocks[0].body.text == f" {body}"
+
+
 def test_text_that_is_no_valid_bash_still_ends_at_its_brace():
     tree = parse(Source("t", f"task a {{\n  if then fi ((\n}}\n{FOLLOWING}"))
     assert tree.blocks[0].body.text == "\n  if then fi ((\n"

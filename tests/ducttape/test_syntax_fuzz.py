@@ -12,6 +12,8 @@ SEED_TAPE = """#!/usr/bin/env ducttape
 global {
   a=1 // one
   c=(P: x y=$q@t z=(Q: 1..3))
+  f=[a "b" $c@t[P:x]
+    (R: k l)]
   d="it's" /* n /* e */ */
 }
 task a { echo hi }
@@ -66,6 +68,8 @@ PIECES = [
         "\\u",
         "..",
         "1..2",
+        "[a ",
+        " b]",
         "1e9..2",
     ],
     *["task ", "plan {\n", "reach a", "via", "case x in", "esac", "calls ", "\n}\n", "global {\n"],
