@@ -104,6 +104,10 @@ LAYOUTS = {
     "variables": ("global {\na = 1  # one\n\n\n\n  b=2 c=3\n}", "global {\n  a=1 # one\n\n  b=2\n  c=3\n}\n"),
     "a branch point": ("global {\n a=( P:  b\n\n c=( Q:1 2 ) )\n}", "global {\n  a=(P: b\n      c=(Q: 1 2))\n}\n"),
     "a sequence": ("global {\n a=( P:  1..3 )\n}", "global {\n  a=(P: 1..3)\n}\n"),
+    "branches like punctuation": (
+        "plan {\nreach a via (P: x , { } via)\n}",
+        "plan {\n  reach a via (P: x , { } via)\n}\n",
+    ),
     "a list": ("task a < x=[ b   $c@d\n $e  ]\n> y {\n}", "task a\n    < x=[b $c@d\n        $e]\n    > y\n{\n}\n"),
     "a plan": ("plan p {\nreach a ,b   via (P:x)*( Q: * )\n}", "plan p {\n  reach a, b via (P: x) * (Q: *)\n}\n"),
     "blank lines": ("\n\nimport a\n\n\n\nimport b\nimport c\n\n", "import a\n\n\nimport b\nimport c\n"),

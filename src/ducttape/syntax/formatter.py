@@ -266,28 +266,29 @@ class _Formatter:
     def _reach(self, reach: Reach, indent: str) -> str:
         tokens = self._reach_tokens(reach)
         inside = self._newline + indent + _CONTINUED
-        is_flat = not any(lines or comment for _, lines, comment in tokens)
-        width = len(indent) + sum(len(text) + 1 for text, _, _ in tokens)
+        is_flat = not any(lines or is_comment for _, lines, is_comment, _ in tokens)
+        width = len(indent) + sum(len(text) + 1 for text, *_ in tokens)
         out, after_line_comment, previous = [], False, ""
-        for text, lines, is_comment in tokens:
+        for text, lines, is_comment, glued in tokens:
             if lines or after_line_comment or (is_flat and width > WIDTH and text in ("via", "*") and previous != ":"):
                 out.append(inside)
-            elif previous and text not in (")", ",") and previous != "(":
+            elif previous and not glued and previous != "(":
                 out.append(" ")
             out.append(text)
             after_line_comment = is_comment and not text.startswith("/*")
             previous = text[-1] if not is_comment else text
         return "".join(out)
 
-    def _reach_tokens(self, reach: Reach) -> list[tuple[str, int, bool]]:
-        """The words of a `reach` with the line ends before each, and whether it is a comment."""
+    def _reach_tokens(self, reach: Reach) -> list[tuple[str, int, bool, bool]]:
+        """The words of a `reach`: the line ends before each, whether it is a comment, whether no blank goes before."""
         cursor, found, inside = Cursor(self._source, reach.span.start), [], False
         while cursor.at < reach.span.end:
             comments, lines, cursor.at = self._gap(cursor.at)
-            found += [(comment.text, comment.lines, True) for comment in comments]
+            found += [(comment.text, comment.lines, True, False) for comment in comments]
             self.comments += [comment.text for comment in comments]
             patterns = (_POINT_TOKEN, IMPLIED_NAME, _REACH_TOKEN) if inside else (_REACH_TOKEN,)
             text = next(text for pattern in patterns if (text := cursor.match(pattern)) is not None)
+            # Inside the parentheses a comma is a branch like any other.
+            found.append((text, lines, False, text == ")" or (text == "," and not inside)))
             inside = text == "(" or (inside and text != ")")
-            found.append((text, lines, False))
         return found
