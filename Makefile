@@ -53,6 +53,8 @@ smoke: $(ENV)/.complete
 
 lint: $(ENV)/.complete
 	$(ENV)/bin/ruff check src scripts tests benchmarks
+	$(ENV)/bin/ducttape main.tape fmt --check tasks/*.tape tapes/*.tape configs/*.tconf
+	$(ENV)/bin/ducttape main.tape check
 
 bench: $(ENV)/.complete
 	$(ENV)/bin/python benchmarks/engine.py

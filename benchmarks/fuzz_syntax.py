@@ -61,7 +61,8 @@ global {
     (P: x y=$a z=(Q: 1..3))]
 }
 task a > o :: p=(P: x y z) q=$nested r=[$several[P:y] $a] { echo hi }
-task b < in=$o@a[P:*] more=$o@a[P:y] both=[$o@a[P:y] $o@a[P:*] /dev/null] > out o2="x y" :: q = @a .submitter=s .A=1 : git {
+task b < in=$o@a[P:*] more=$o@a[P:y]
+    < both=[$o@a[P:y] $o@a[P:*] /dev/null] > out o2="x y" :: q = @a .submitter=s .A=1 : git {
   echo {1..3} ${x:$o:$l} "$(case $x in a) echo ;; esac)"
   cat <<'E O'
 }

@@ -14,9 +14,9 @@ from spire.tables.published import Model, Published
 FULL = "spire_full"
 MT_PAIRS = ("en-de", "en-fr")
 CONFOUNDS = (
-    "Pseudo-labels (pseudo) are TowerBase's own translations of transcripts, kept by dual conditional cross-entropy: the "
-    "probabilities of the translation given the transcript and of the transcript given the translation must both be "
-    "high and agree.",
+    "Pseudo-labels (pseudo) are TowerBase's own translations of transcripts, kept by dual conditional cross-entropy: "
+    "the probabilities of the translation given the transcript and of the transcript given the translation must both "
+    "be high and agree.",
     "Every variant takes the same number of optimizer steps, so leaving a block out gives the remaining tasks a bigger "
     "share of the updates: a gain of SpireNoPseudo in recognition or text translation, or of SpireNoBlocks in speech "
     "translation, may be that share and nothing else.",
