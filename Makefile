@@ -31,7 +31,9 @@ $(ENV)/.complete: requirements.txt requirements-test.txt constraints.txt pyproje
 	$(ENV)/bin/python -m pip install -q --disable-pip-version-check --no-deps -e .
 	@touch $@
 
+# Results that were deleted are published again; the engine only knows what its tasks wrote in their own directories.
 reproduce: $(ENV)/.complete
+	@test -e results/scores.csv || $(ENV)/bin/ducttape main.tape -y invalidate publish 2>/dev/null || true
 	$(ENV)/bin/ducttape main.tape -y -j $(JOBS)
 	@$(ENV)/bin/ducttape main.tape report --json | $(ENV)/bin/python scripts/results_run.py --report - --out results
 
