@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import wave
 from pathlib import Path
 
@@ -18,6 +19,10 @@ RATE = 16_000  # samples a second of everything behind the reader
 # A manifest's duration may be rounded; a file that ends this much earlier (seconds) is still the file that was meant.
 END_TOLERANCE = 0.02
 
+MAX_SECONDS = 12 * 3600  # of one piece: 2.8 GB of samples. A few bytes of FLAC can stand for any length of silence.
+MIN_RATE = 1000  # Hz: below it a small file becomes a huge one when it is resampled
+BLOCK_SECONDS = 600
+
 
 def resample(samples: np.ndarray, rate: int, target: int = RATE) -> np.ndarray:
     """float32 [T] at `rate` to float32 [T * target / rate], soxr's high quality."""
@@ -31,13 +36,35 @@ def read_audio(path: str | Path, start: float = 0.0, duration: float | None = No
     """Samples of any file libsndfile reads (wav, flac, ogg, mp3, ...) as float32 [T] at `rate`, channels averaged.
 
     `start` and `duration` are seconds in the file; without `duration`, up to its end. UserError: the file is missing,
-    unreadable, corrupt, shorter than its header or the caller says, empty, or not finite.
+    unreadable, corrupt, shorter than its header or the caller says, longer than 12 hours, empty, or not finite.
     """
     path = Path(path)
     if not path.exists():
         raise UserError(f"{path}: no such audio file", hint="audio paths are relative to the manifest's folder")
+    size = path.stat().st_size if path.is_file() else None
+    return _read(str(path), str(path), size, start, duration, rate)
+
+
+def read_audio_bytes(
+    data: bytes, name: str, start: float = 0.0, duration: float | None = None, rate: int = RATE
+) -> np.ndarray:
+    """`read_audio` of a file's content; `name` stands for it in messages."""
+    return _read(io.BytesIO(data), name, len(data), start, duration, rate)
+
+
+def audio_seconds(source: str | Path | bytes, name: str = "") -> float:
+    """Length in seconds by the file's header, without decoding; UserError when there is none."""
     try:
-        with soundfile.SoundFile(str(path)) as file:
+        info = soundfile.info(io.BytesIO(source) if isinstance(source, bytes) else str(source))
+    except (soundfile.SoundFileError, RuntimeError) as e:
+        raise _unreadable(name or str(source), e) from e
+    return info.frames / info.samplerate
+
+
+def _read(source, name: str, size: int | None, start: float, duration: float | None, rate: int) -> np.ndarray:
+    blocks: list[np.ndarray] = []
+    try:
+        with soundfile.SoundFile(source) as file:
             native = file.samplerate
             first = round(start * native)
             count = file.frames - first
@@ -45,31 +72,44 @@ def read_audio(path: str | Path, start: float = 0.0, duration: float | None = No
                 wanted = round(duration * native)
                 if wanted > count + END_TOLERANCE * native:
                     raise UserError(
-                        f"{path}: {start:g} s + {duration:g} s asked for, "
+                        f"{name}: {start:g} s + {duration:g} s asked for, "
                         f"but the file ends at {file.frames / native:.3f} s",
                         hint="the manifest belongs to another version of this file; make it again",
                     )
                 count = min(count, wanted)
             if count <= 0:
-                raise UserError(f"{path}: no audio in it ({file.frames} samples)", hint="remove it from the manifest")
+                raise UserError(f"{name}: no audio in it ({file.frames} samples)", hint="remove it from the manifest")
+            if native < MIN_RATE or count > MAX_SECONDS * native:
+                found = f"{count / native / 3600:.1f} hours of audio at {native} Hz"
+                raise UserError(f"{name}: {found} in one piece", hint="give it in parts: a manifest's start, duration")
             if first:
                 file.seek(first)
-            samples = file.read(count, dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, RuntimeError) as e:
+            missing = count
+            # In blocks, because a header may promise more than memory holds.
+            while missing:
+                block = file.read(min(missing, BLOCK_SECONDS * native), dtype="float32", always_2d=True)
+                if not len(block):
+                    break
+                missing -= len(block)
+                blocks.append(block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32))
+    except (soundfile.SoundFileError, RuntimeError, MemoryError) as e:
         # RuntimeError: what soundfile raises when a corrupt stream cannot be sought.
-        reason = str(e).rstrip(".").split(": ")[-1]
-        size = path.stat().st_size if path.is_file() else 0
-        reason = "the file is empty" if path.is_file() and not size else reason
-        raise UserError(f"{path}: cannot be read as audio: {reason}", hint="fetch or make the file again") from e
-    if len(samples) < count:
+        raise _unreadable(name, e, size) from e
+    if missing:
         raise UserError(
-            f"{path}: corrupt or cut off: {len(samples)} of {count} samples could be decoded",
+            f"{name}: corrupt or cut off: {count - missing} of {count} samples could be decoded",
             hint="fetch or make the file again",
         )
-    mono = samples.mean(axis=1, dtype=np.float32)
+    mono = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
     if not np.isfinite(mono).all():
-        raise UserError(f"{path}: holds samples that are not finite numbers", hint="fetch or make the file again")
+        raise UserError(f"{name}: holds samples that are not finite numbers", hint="fetch or make the file again")
     return resample(mono, native, rate)
+
+
+def _unreadable(name: str, error: Exception, size: int | None = None) -> UserError:
+    reason = str(error).rstrip(".").split(": ")[-1] or type(error).__name__
+    reason = "the file is empty" if size == 0 else reason
+    return UserError(f"{name}: cannot be read as audio: {reason}", hint="fetch or make the file again")
 
 
 def load_utterance(utterance: Utterance, rate: int = RATE) -> np.ndarray:

@@ -32,8 +32,7 @@ class Progress:
             self._printed = now
             self._print(now)
 
-    def _print(self, now: float, end: bool = False) -> None:
-        elapsed = max(now - self._started, 1e-9)
+    def _text(self, elapsed: float, end: bool) -> str:
         rate = self.done / elapsed
         text = f"{self.label}: {self.done:.0f}"
         if self.total:
@@ -41,6 +40,11 @@ class Progress:
         text += f" {self.unit}, {rate:.1f}/s"
         if self.total and rate > 0 and not end:
             text += f", {max(self.total - self.done, 0) / rate:.0f} s left"
+        return text
+
+    def _print(self, now: float, end: bool = False) -> None:
+        elapsed = max(now - self._started, 1e-9)
+        text = self._text(elapsed, end)
         if end:
             text += f", {elapsed:.1f} s"
         if self.note:
@@ -52,3 +56,48 @@ class Progress:
 
     def __exit__(self, *exc: object) -> None:
         self._print(time.monotonic(), end=True)
+
+
+class AudioProgress(Progress):
+    """Hours of audio, hours of audio per hour of time, and the time left where the size of the whole is known.
+
+    `total` is the size of the whole in any measure (seconds, bytes, utterances); `advance_audio` says how much of it an
+    utterance was. `before` of it was done by an earlier run: it counts in the share, and not in the rate.
+
+    >>> with AudioProgress("label", total=2) as p:
+    ...     p.advance_audio(3.5, 1)
+    """
+
+    def __init__(self, label: str, total: float | None = None, before: float = 0.0, every: float = 10.0):
+        super().__init__(label, total, "h", every)
+        self.before, self.size = before, 0.0
+
+    def advance_audio(self, seconds: float, size: float, note: str = "") -> None:
+        """One more utterance of `seconds`, which is `size` of the total."""
+        self.size += size
+        self.advance(seconds / 3600, note)
+
+    def _text(self, elapsed: float, end: bool) -> str:
+        text = f"{self.label}: {_amount(self.done)} h of audio"
+        share = (self.before + self.size) / self.total if self.total else 0.0
+        if self.total:
+            text += f" ({min(share, 1):.1%} done)"
+        text += f", {_amount(self.done * 3600 / elapsed)} h/h"
+        if self.size and self.total and not end:
+            left = max(self.total - self.before - self.size, 0) * elapsed / self.size
+            text += f", {_time(left)} left"
+        return text
+
+
+def _amount(hours: float) -> str:
+    return f"{hours:,.0f}" if hours >= 100 else f"{hours:.2f}"
+
+
+def _time(seconds: float) -> str:
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 120
+        else f"{seconds / 60:.0f} min"
+        if seconds < 7200
+        else (f"{seconds / 3600:.1f} h")
+    )
