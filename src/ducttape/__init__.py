@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ducttape.plan.tasks import Plan
-    from ducttape.run.scheduler import Outcome
+    from ducttape.run.outcome import Outcome
     from ducttape.workflow.workflow import Workflow
 
 

@@ -17,8 +17,9 @@ from ducttape.plan.tasks import (
     RealizedTask,
     TaskKey,
 )
+from ducttape.run.outcome import Outcome
 from ducttape.run.progress import Silent
-from ducttape.run.scheduler import Outcome, Scheduler
+from ducttape.run.scheduler import Scheduler
 from ducttape.store.layout import Layout
 from ducttape.store.state import State, Store
 from ducttape.syntax.source import Source, Span

@@ -8,8 +8,9 @@ import pytest
 from hand_plans import BASELINE, PYTHON, names, plan, read, run, states, task
 from tapes_by_hand import SOURCE
 
+from ducttape.run.launch import check
 from ducttape.run.progress import Silent
-from ducttape.run.scheduler import check, weight
+from ducttape.run.resources import Pool, needs
 from ducttape.syntax.diagnostics import TapeError
 
 HOSTILE = [
@@ -132,17 +133,17 @@ def test_jobs_run_at_the_same_time_and_cpus_count(tmp_path):
 
 
 def test_cpus_are_capped_and_checked():
-    assert weight(task("a", params={".cpus": "8"}), 2) == 2
+    assert Pool(2).take(needs(task("a", params={".cpus": "8"}))).slots == [0, 1]
     with pytest.raises(TapeError, match="whole number"):
-        weight(task("a", params={".cpus": "many"}), 2)
+        needs(task("a", params={".cpus": "many"}))
 
 
 def test_values_that_no_process_can_hold_are_refused_before_anything_runs():
     for value in ("a\0b", "\ud800"):
         with pytest.raises(TapeError, match="no environment variable can hold"):
-            check(task("a", params={"x": value}), 1)
+            check(task("a", params={"x": value}), Pool(1))
     with pytest.raises(TapeError, match="name of a file of the engine"):
-        check(task("a", outputs=("out=ducttape_record.json",)), 1)
+        check(task("a", outputs=("out=ducttape_record.json",)), Pool(1))
 
 
 def test_background_processes_end_with_their_task(tmp_path):

@@ -70,7 +70,7 @@ def logged(place: Place) -> list[str]:
 
 
 def test_slurm_asks_for_what_the_task_asks_for_and_nothing_else(place):
-    place.tape(task('.submitter=slurm .cpus=2 .mem=8000 .gres="gpu:1" .partition=long'))
+    place.tape(task('.submitter=srun .cpus=2 .mem=8000 .gres="gpu:1" .partition=long'))
     # A variable of the caller is no request.
     assert run(place, time="5:00").returncode == 0
     assert logged(place) == [
@@ -177,7 +177,7 @@ def test_a_submitter_of_the_tape(place):
 
 
 def test_submitters_are_no_part_of_a_result(place):
-    place.tape(task(".submitter=slurm .mem=1"))
+    place.tape(task(".submitter=srun .mem=1"))
     run(place)
     place.tape(task(".submitter=shell"))
     assert "nothing to do" in run(place).stderr
@@ -212,13 +212,13 @@ def test_errors_name_both_places(place, tape, message, places):
 
 
 def test_jobs_elsewhere_take_one_slot_and_any_cpus(place):
-    place.tape(task(".submitter=slurm .cpus=64"))
+    place.tape(task(".submitter=srun .cpus=64"))
     assert run(place).returncode == 0 and "--cpus-per-task=64" in logged(place)
-    place.tape(task('.submitter=slurm .cpus="4-8"', name="b"))
+    place.tape(task('.submitter=srun .cpus="4-8"', name="b"))
     assert run(place).returncode == 0 and "--cpus-per-task=4-8" in logged(place)
 
 
 def test_the_library_is_shipped():
-    assert set(library("submitter")) == {"shell", "cuda_shell", "slurm", "sge", "torque", "pbs"}
+    assert set(library("submitter")) == {"shell", "cuda_shell", "srun", "sge", "torque", "pbs"}
     project = (Path(__file__).parents[2] / "pyproject.toml").read_text()
     assert "library/*.tape" in project

@@ -61,9 +61,12 @@ OPTIONS = (
         _HOW, ("--stale",), "results of other code or data (rerun)", choices=("rerun", "keep", "fail"), default="rerun"
     ),
     Option(_HOW, ("--fail-fast",), "start nothing more after a failure"),
+    Option(_HOW, ("--retries",), "new tries of a task that fails (its .retries, else 0)", "N", default=0, kind=int),
+    Option(_HOW, ("--detach",), "send everything to the cluster and leave"),
     Option(_TALK, ("-n", "--no-color"), "no colours"),
     Option(_TALK, ("--no-live",), "plain lines and tasks' output instead of the live view"),
     Option(_TALK, ("--json",), "JSON from what prints data: list, status, explain, env, ... and --dry-run"),
+    Option(_TALK, ("--log-json",), "append the events of the run, a JSON object a line", "FILE", fills="file"),
     Option(_TALK, ("--completion",), "print what completes this command in a shell", choices=SHELLS),
     Option(_TALK, ("--version",), "the engine's version"),
     Option(_TALK, ("-h", "--help"), "this text; after a mode, or as `ducttape help MODE`, the page of the mode"),

@@ -6,7 +6,7 @@ Values are quoted for bash, so the text can be pasted into a shell or saved and 
 from __future__ import annotations
 
 from ducttape.cli.session import Session
-from ducttape.run.scheduler import archival_script
+from ducttape.run.launch import archival_script
 
 
 def run(options) -> int:

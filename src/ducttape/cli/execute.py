@@ -15,12 +15,17 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ducttape.cli import workplan
+from ducttape.cli.detach import detach
 from ducttape.cli.session import Session
 from ducttape.cli.terminal import Paint, confirm, say
 from ducttape.plan.tasks import TaskKey
+from ducttape.run.events import Events
+from ducttape.run.launch import check
 from ducttape.run.order import ranks
+from ducttape.run.outcome import Outcome
 from ducttape.run.progress import Lines, Live, Silent, duration, tail
-from ducttape.run.scheduler import Outcome, Scheduler, check
+from ducttape.run.resources import Pool
+from ducttape.run.scheduler import Scheduler
 from ducttape.store.layout import STDERR, STDOUT
 from ducttape.store.state import State, Status
 from ducttape.store.versions import new_version
@@ -58,10 +63,15 @@ def run(options) -> int:
     if not confirm(f"Run {len(todo)} task{'s' if len(todo) != 1 else ''}?", options.yes):
         say("doing nothing")
         return 0
+    if options.detach:
+        version = _prepare(session, states, todo, builds, say)
+        return detach(session, states, _clusters(session, todo), version)
     if sys.stderr.isatty() and not options.no_live:
         reporter = Live(len(todo), _expected(states, session.plan.tasks), paint)
     else:
         reporter = Lines(len(todo), paint)
+    if options.log_json:
+        reporter = Events(Path(options.log_json), len(todo), reporter)
     return _summary(_execute(session, states, todo, builds, reporter, say), paint)
 
 
@@ -97,8 +107,9 @@ def _builds(session: Session, todo: list[TaskKey]) -> list:
     return [session.packages.all[name] for name in needed if not session.packages.all[name].built]
 
 
-def _execute(session: Session, states: Mapping[TaskKey, State], todo: list[TaskKey], builds, reporter, tell) -> Outcome:
-    options, tasks = session.options, session.plan.tasks
+def _prepare(session: Session, states: Mapping[TaskKey, State], todo: list[TaskKey], builds, tell) -> int:
+    """Write the version of the run and build its packages; the number of the version."""
+    tasks = session.plan.tasks
     _adopt(session, states, tell)
     waiting = set(todo)
     version = new_version(
@@ -114,6 +125,22 @@ def _execute(session: Session, states: Mapping[TaskKey, State], todo: list[TaskK
         for name, package in session.packages.all.items():
             if package.built:
                 session.packages.use(name)
+    return version
+
+
+def _clusters(session: Session, todo: list[TaskKey]) -> dict:
+    """The clusters that tasks go to, and those that may have jobs of earlier runs."""
+    names = {session.submitters.cluster(session.plan.tasks[key]) for key in todo}
+    if "slurm" not in names and not session.layout.jobs.is_dir():
+        return {}
+    from ducttape.run.slurm import Slurm
+
+    return {"slurm": Slurm(session.layout, session.cache)}
+
+
+def _execute(session: Session, states: Mapping[TaskKey, State], todo: list[TaskKey], builds, reporter, tell) -> Outcome:
+    options, tasks = session.options, session.plan.tasks
+    version = _prepare(session, states, todo, builds, tell)
     scheduler = Scheduler(
         session.store,
         session.packages.directories,
@@ -125,6 +152,8 @@ def _execute(session: Session, states: Mapping[TaskKey, State], todo: list[TaskK
         configuration=session.workflow.configuration,
         submitters=session.submitters,
         order=ranks(tasks, options.traversal),
+        retries=options.retries,
+        clusters=_clusters(session, todo),
     )
     with reporter:
         return scheduler.run(states)
@@ -148,12 +177,16 @@ def _summary(outcome, paint: Paint) -> int:
         parts.append(f"{len(outcome.failed)} failed")
     if outcome.stopped:
         parts.append(f"{len(outcome.stopped)} interrupted")
+    if outcome.away:
+        parts.append(f"{len(outcome.away)} still on the cluster")
     if outcome.blocked:
         parts.append(f"{len(outcome.blocked)} not tried")
     say(f"{', '.join(parts)}; {duration(outcome.wall_seconds)}, {duration(outcome.cpu_seconds)} of CPU time")
     if outcome.interrupted is not None:
         say("interrupted")
         say("hint: the same command carries on; what was complete stays complete")
+        if outcome.away:
+            say("hint: the jobs on the cluster go on without this program; the mode `cancel` ends them")
         return 130
     if outcome.failed and _is_full(outcome.failed[-1].directory):
         say("hint: free some space and type the same command again; what was complete stays complete")
@@ -203,8 +236,9 @@ def _check(session: Session, todo: list[TaskKey]) -> None:
     if problems:
         raise TapeError(problems.values())
     ranks({}, session.options.traversal)
+    pool = Pool(session.options.jobs)
     for key in todo:
-        check(session.plan.tasks[key], session.options.jobs, session.submitters)
+        check(session.plan.tasks[key], pool, session.submitters)
 
 
 def _expected(states: Mapping[TaskKey, State], tasks) -> dict[TaskKey, float]:

@@ -10,6 +10,7 @@ from ducttape.run.progress import put
 _CODES = {
     "RUN:": "32", "BUILD:": "32", "KEEP:": "33", "DELETE:": "31", "MOVE TO ATTIC:": "33", "WAIT FOR LOCK:": "33",
     "start": "36", "done": "32", "kept": "36", "failed": "1;31", "wait": "33", "interrupted": "1;33",
+    "sent": "36", "again": "33",
     "error": "1;31", "warning": "1;33", "hint": "36", "task": "36", "realization": "34", "full": "33",
     "complete": "32", "stale": "33", "incomplete": "31", "absent": "90", "waiting": "34",
 }  # fmt: skip

@@ -188,14 +188,23 @@ def _process_descriptor(pid: int) -> int | None:
         return None
 
 
+def read_mark(path: Path) -> dict:
+    """What a body noted when it started; empty when there is no such file or it was torn."""
+    try:
+        mark = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return mark if isinstance(mark, dict) else {}
+
+
 def end_orphans(directory: Path, patience: float = 10.0) -> bool:
     """End what an earlier controller started in `directory` and may have left running, with TERM and after a while with
     KILL; False when it cannot be ended.
     """
+    mark = read_mark(directory / START)
     try:
-        mark = json.loads((directory / START).read_text(encoding="utf-8"))
         group, start, boot = int(mark["pid"]), mark["pid_start"], mark["boot"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         return True
     if boot != boot_id() or group <= 1:
         return True

@@ -94,12 +94,8 @@ class Packages:
         package = self.all.get(name)
         if package is None or not package.answer.files:
             return ""
-        after = package.answer.files
-        before = _manifest(self._layout.packages / component(name) / component(old)).get("files")
-        if not isinstance(before, dict):
-            return ""
-        changed = [f for f in sorted({*before, *after}) if before.get(f) != after.get(f)]
-        return ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
+        before = files_in(self._layout, name, old)
+        return "" if before is None else _differing(before, package.answer.files)
 
     def build(self, name: str) -> None:
         """Make the directory of a package's present version; raises `TapeError` when that fails."""
@@ -215,6 +211,23 @@ class Packages:
             log = directory.with_name(_FAILED) / "build_stderr.txt"
             problem = f"package {definition.name}: its build commands ended with exit code {code}"
             raise TapeError(Diagnostic(problem, definition.span, hint=f"see {log}"))
+
+
+def files_in(layout: Layout, name: str, version: str) -> dict[str, str] | None:
+    """The files of a built version of a package with their digests, as checked out; None when they are not known."""
+    files = _manifest(layout.packages / component(name) / component(version)).get("files")
+    return files if isinstance(files, dict) and files else None
+
+
+def changed_files(layout: Layout, name: str, old: str, new: str) -> str:
+    """What differs between two built versions of a package, naming files; empty when it is not known."""
+    before, after = files_in(layout, name, old), files_in(layout, name, new)
+    return "" if before is None or after is None else _differing(before, after)
+
+
+def _differing(before: Mapping[str, str], after: Mapping[str, str]) -> str:
+    changed = [f for f in sorted({*before, *after}) if before.get(f) != after.get(f)]
+    return ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
 
 
 def _manifest(directory: Path) -> dict:

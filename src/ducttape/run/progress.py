@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from ducttape.plan.tasks import RealizedTask, TaskKey
@@ -120,6 +121,15 @@ class Lines:
     def waiting(self, task: RealizedTask, owner) -> None:
         self.say("wait", f"{task.key}: locked by {owner}")
 
+    def submitted(self, task: RealizedTask, job: str) -> None:
+        self.say("sent", f"{task.key}: {job}")
+
+    def away(self, jobs: Mapping[TaskKey, str]) -> None:
+        """What is on clusters now, with the state of each job."""
+
+    def retrying(self, task: RealizedTask, reason: str, delay: float) -> None:
+        self.say("again", f"{task.key}: {reason}; next try in {duration(delay)}")
+
     def interrupted(self, running: int) -> None:
         self.say("interrupted", f"ending {running} running tasks")
 
@@ -138,6 +148,7 @@ class Live(Lines):
         self._expected = expected
         self._start: dict[TaskKey, float] = {}
         self._directories: dict[TaskKey, Path] = {}
+        self._jobs: Mapping[TaskKey, str] = {}
         self._failures = 0
         self._last = 0.0
 
@@ -157,9 +168,13 @@ class Live(Lines):
     def say(self, kind: str, text: str) -> None:
         from rich.text import Text
 
-        style = {"done": "green", "failed": "bold red", "wait": "yellow", "interrupted": "bold yellow"}.get(
-            kind, "cyan"
-        )
+        style = {
+            "done": "green",
+            "again": "yellow",
+            "failed": "bold red",
+            "wait": "yellow",
+            "interrupted": "bold yellow",
+        }.get(kind, "cyan")
         if kind != "start":
             self._console.print(Text.assemble((kind, style), " ", text))
 
@@ -182,6 +197,9 @@ class Live(Lines):
             else:
                 put(sys.stdout, f"{task.key}: {line}\n")
 
+    def away(self, jobs: Mapping[TaskKey, str]) -> None:
+        self._jobs = jobs
+
     def failed(self, task: RealizedTask, failure) -> None:
         self._failures += 1
         super().failed(task, failure)
@@ -200,8 +218,12 @@ class Live(Lines):
             elapsed, expected = now - start, self._expected.get(key)
             of = f"of about {duration(expected)}" if expected else ""
             table.add_row("running", str(key), duration(elapsed), of, Text(self._last_line(key), style="dim"))
-        failed = f", {self._failures} failed" if self._failures else ""
-        counts = Text(f"{self._done}/{self._total} settled, {len(self._start)} running{failed}", style="bold")
+        for key, job in list(self._jobs.items())[:10]:
+            table.add_row("sent", str(key), "", "", Text(job, style="dim"))
+        parts = [f"{self._done}/{self._total} settled", f"{len(self._start)} running"]
+        parts += [f"{len(self._jobs)} on a cluster"] if self._jobs else []
+        parts += [f"{self._failures} failed"] if self._failures else []
+        counts = Text(", ".join(parts), style="bold")
         self._live.update(Group(table, counts), refresh=True)
 
     def _last_line(self, key: TaskKey) -> str:

@@ -1,9 +1,9 @@
 """Runs what is to be made, parents first, up to N at a time, and never trusts anything but the store.
 
-Guarantees: a task starts only when all its parents are complete; it is looked at again just before it would start,
-under its lock, so an equal re-run of a parent stops there and a result made meanwhile by another controller is
-used; a failure costs its own descendants and nothing else (unless `fail_fast`); whatever ends the controller, no
-half-made result counts later.
+Guarantees: a task starts only when all its parents are complete and their outputs are still what was made; it is looked
+at again just before it would start, under its lock, so an equal re-run of a parent stops there and a result made
+meanwhile by another controller is used; a failure costs its own descendants and nothing else (unless `fail_fast`);
+whatever ends the controller, no half-made result counts later.
 """
 
 from __future__ import annotations
@@ -11,115 +11,47 @@ from __future__ import annotations
 import contextlib
 import errno
 import heapq
-import os
 import selectors
-import shlex
 import signal
-import socket
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from ducttape.plan.tasks import RealizedTask, TaskKey
 from ducttape.run import local
+from ducttape.run.cluster import Cluster, Settled
+from ducttape.run.launch import Launcher, forget_attempts, inputs_changed
 from ducttape.run.order import ranks
-from ducttape.run.submitters import Submitters, is_local
-from ducttape.store.attic import move_away
-from ducttape.store.layout import EXIT_CODE, OWN_FILES, SCRIPT, VERSION
+from ducttape.run.outcome import Failure, Outcome
+from ducttape.run.resources import Pool, Share, needs
+from ducttape.run.signals import Interruption
+from ducttape.run.submitters import Submitters
+from ducttape.store.layout import EXIT_CODE, numbered
 from ducttape.store.locks import Locks
 from ducttape.store.record import Identity
 from ducttape.store.state import State, Status, Store
-from ducttape.syntax.diagnostics import Diagnostic, TapeError
+from ducttape.syntax.diagnostics import TapeError
 
 _LOCK_POLL = 0.5
 _POLL = 0.02
 _GRACE = 5.0
-# Linux takes no environment string of 128 KiB or more.
-_LONGEST_VALUE = 127 * 1024
-
-
-@dataclass(slots=True)
-class Failure:
-    """A task that did not become complete, why, and where to look."""
-
-    key: TaskKey
-    reason: str
-    directory: Path
-
-
-@dataclass(slots=True)
-class Outcome:
-    """How a run went.
-
-    `made` ran and completed; `reused` were found complete; `failed` did not complete; `stopped` were running when the
-    run was interrupted (by the signal `interrupted`); `blocked` were not tried.
-    """
-
-    made: list[TaskKey] = field(default_factory=list)
-    reused: list[TaskKey] = field(default_factory=list)
-    failed: list[Failure] = field(default_factory=list)
-    stopped: list[TaskKey] = field(default_factory=list)
-    blocked: list[TaskKey] = field(default_factory=list)
-    cpu_seconds: float = 0.0
-    wall_seconds: float = 0.0
-    interrupted: int | None = None
-
-    @property
-    def ok(self) -> bool:
-        return not self.failed and not self.blocked and self.interrupted is None
 
 
 @dataclass(slots=True)
 class _Running:
+    """A body on this machine. `deadline` is when it has had its `.time`; then it is asked to end, and later made to."""
+
     task: RealizedTask
     body: local.Body
     identity: Identity
-    slots: list[int]
-
-
-def cpus(task: RealizedTask) -> int:
-    """The cores that a task asks for with `.cpus`, 1 unless it says otherwise."""
-    for param in task.params:
-        if param.dot and param.name == "cpus":
-            if not is_local(task) and not param.value.isdigit():
-                # What a cluster makes of it is between the two.
-                return 1
-            if not param.value.isdigit() or int(param.value) < 1:
-                problem = f"task {task.key.task}: .cpus must be a whole number of at least 1, not '{param.value}'"
-                raise TapeError(Diagnostic(problem, param.span))
-            return int(param.value)
-    return 1
-
-
-def weight(task: RealizedTask, jobs: int) -> int:
-    """How many of the N slots a task takes: its `.cpus`, at most N; one when it runs on other machines."""
-    return min(cpus(task), jobs) if is_local(task) else 1
-
-
-def check(task: RealizedTask, jobs: int, submitters: Submitters | None = None) -> None:
-    """Raise `TapeError` for a task that could never start: a bad `.cpus`, a bad submitter, an impossible value."""
-    weight(task, jobs)
-    submitter = (submitters or Submitters()).of(task)
-    if submitter is not None and len(os.fsencode(task.body)) >= _LONGEST_VALUE:
-        problem = f"task {task.key.task}: its body is too long for submitter '{submitter.name}' (128 KiB)"
-        raise TapeError(Diagnostic(problem, task.span, hint="put a part of it into a script file"))
-    for output in task.outputs:
-        if output.path in OWN_FILES:
-            problem = f"task {task.key.task}: output {output.name} has the name of a file of the engine, {output.path}"
-            raise TapeError(Diagnostic(problem, output.span, hint="give it another name"))
-    for param in task.params:
-        try:
-            bad = b"\0" in os.fsencode(param.value)
-        except UnicodeEncodeError:
-            bad = True
-        if bad:
-            problem = f"task {task.key.task}: param {param.name} has a character that no environment variable can hold"
-            raise TapeError(Diagnostic(problem, param.span))
+    share: Share
+    deadline: float | None
+    overdue: bool = False
 
 
 class Scheduler:
-    """One run over one plan. `reporter` is told what happens (see `progress.py`)."""
+    """One run over one plan. `reporter` is told what happens (see `progress.py`); `clusters` by submitter name."""
 
     def __init__(
         self,
@@ -133,109 +65,152 @@ class Scheduler:
         configuration: str = "",
         submitters: Submitters | None = None,
         order: Mapping[TaskKey, int] | None = None,
+        retries: int = 0,
+        pool: Pool | None = None,
+        clusters: Mapping[str, Cluster] | None = None,
     ):
-        self._store, self._packages, self._reporter = store, package_dirs, reporter
-        self._jobs, self._fail_fast, self._stale = jobs, fail_fast, stale
-        self._version, self._configuration = version, configuration
+        self._store, self._reporter = store, reporter
+        self._fail_fast, self._stale, self._retries = fail_fast, stale, retries
+        self._pool = pool or Pool(jobs)
+        self._clusters = dict(clusters or {})
         self._submitters = submitters or Submitters()
         self._tasks = store.plan.tasks
         self._order = order or ranks(self._tasks, None)
         self._locks = Locks(store.layout.locks)
         self._supervisor = local.Supervisor()
-        self._running: dict[TaskKey, _Running] = {}
-        self._waiting: set[TaskKey] = set()
-        self._announced: set[TaskKey] = set()
-        self._free = set(range(jobs))
-        self._made: dict[TaskKey, Mapping[str, str]] = {}
+        self._launcher = Launcher(store, package_dirs, self._submitters, self._supervisor, version, configuration)
+        self._interruption = Interruption(self._kill_all)
         self._outcome = Outcome()
+        self._made: dict[TaskKey, Mapping[str, str]] = {}
         self._stop = False
-        self._signal: int | None = None
+        # Where a task is that is neither settled nor behind a parent: one of these.
+        self._ready: list[tuple[int, TaskKey]] = []
+        self._locked: set[TaskKey] = set()
+        self._later: list[tuple[float, TaskKey]] = []
+        self._running: dict[TaskKey, _Running] = {}
+        self._away: dict[TaskKey, Cluster] = {}
+        self._unsent: list[TaskKey] = []
+        self._tries: dict[TaskKey, int] = {}
+        self._announced: set[TaskKey] = set()
 
     def run(self, states: Mapping[TaskKey, State]) -> Outcome:
         """Make every task of the plan complete; `states` is the survey that the user agreed to."""
         began = time.monotonic()
-        weights = {key: weight(task, self._jobs) for key, task in self._tasks.items()}
-        pending = {key: {p for p in task.parents if p in self._tasks} for key, task in self._tasks.items()}
-        children: dict[TaskKey, list[TaskKey]] = {}
-        for key, parents in pending.items():
+        self._states = states
+        self._needs = {key: needs(self._tasks[key], self._retries) for key, s in states.items() if not s.done}
+        self._pending = {key: {p for p in task.parents if p in self._tasks} for key, task in self._tasks.items()}
+        self._children: dict[TaskKey, list[TaskKey]] = {}
+        for key, parents in self._pending.items():
             for parent in parents:
-                children.setdefault(parent, []).append(key)
-        ready = [(i, key) for key, i in self._order.items() if not pending[key] and not states[key].done]
-        heapq.heapify(ready)
-
-        def complete(key: TaskKey) -> None:
-            for child in children.get(key, ()):
-                pending[child].discard(key)
-                if not pending[child] and not states[child].done:
-                    heapq.heappush(ready, (self._order[child], child))
-
+                self._children.setdefault(parent, []).append(key)
+        self._ready = [(i, key) for key, i in self._order.items() if not self._pending[key] and not states[key].done]
+        heapq.heapify(self._ready)
         for key, state in states.items():
             if state.done:
-                self._made[key] = state.outputs
-                complete(key)
+                self._complete(key, state.outputs)
         try:
-            with self._signals() as wake, selectors.DefaultSelector() as selector:
-                selector.register(wake, selectors.EVENT_READ, None)
-                self._loop(ready, weights, complete, selector)
+            with self._interruption, selectors.DefaultSelector() as self._selector:
+                self._selector.register(self._interruption, selectors.EVENT_READ, None)
+                self._loop()
         finally:
             for running in self._running.values():
                 running.body.kill()
                 running.body.wait()
+                self._pool.give_back(running.share)
+            for cluster in self._clusters.values():
+                cluster.close()
             self._locks.release_all()
             self._supervisor.close()
             self._store.cache.flush()
-        settled = {*self._made, *self._outcome.stopped, *(f.key for f in self._outcome.failed)}
+        settled = {*self._made, *self._outcome.stopped, *self._outcome.away, *(f.key for f in self._outcome.failed)}
         self._outcome.blocked = [key for key in self._tasks if key not in settled]
-        self._outcome.interrupted = self._signal
+        self._outcome.interrupted = self._interruption.signal
         self._outcome.wall_seconds = time.monotonic() - began
         return self._outcome
 
-    def _loop(self, ready: list, weights: Mapping[TaskKey, int], complete, selector) -> None:
-        retry_at = 0.0
+    def _loop(self) -> None:
+        locked_until = 0.0
         while True:
-            if self._signal is not None:
+            if self._interruption.signal is not None:
                 self._interrupt()
                 return
-            if self._waiting and time.monotonic() >= retry_at:
-                for key in self._waiting:
-                    heapq.heappush(ready, (self._order[key], key))
-                self._waiting.clear()
-                retry_at = time.monotonic() + _LOCK_POLL
-            while ready and not self._stop and self._signal is None and weights[ready[0][1]] <= len(self._free):
-                _, key = heapq.heappop(ready)
-                if self._begin(key, weights[key], selector):
-                    complete(key)
-            if not self._running and (self._stop or not (ready or self._waiting)):
+            now = time.monotonic()
+            if self._locked and now >= locked_until:
+                for key in self._locked:
+                    heapq.heappush(self._ready, (self._order[key], key))
+                self._locked.clear()
+                locked_until = now + _LOCK_POLL
+            while self._later and self._later[0][0] <= now:
+                _, key = heapq.heappop(self._later)
+                heapq.heappush(self._ready, (self._order[key], key))
+            self._start_ready()
+            self._flush()
+            if not (self._running or self._away) and (self._stop or not (self._ready or self._locked or self._later)):
                 return
-            timeout = self._reporter.interval
-            if self._waiting:
-                timeout = min(timeout or _LOCK_POLL, _LOCK_POLL)
-            without = [r for r in self._running.values() if r.body.fd is None]
-            if without:
-                timeout = min(timeout or _POLL, _POLL)
-            events = selector.select(timeout)
-            for event, _ in events:
-                if event.data is None:
-                    os.read(event.fd, 4096)
-            done = [event.data for event, _ in events if event.data is not None]
-            done += [r for r in without if r.body.has_ended()]
-            for running in done:
-                if self._finish(running, selector):
-                    complete(running.task.key)
+            self._wait(locked_until)
+            self._poll_clusters()
             self._reporter.tick()
+
+    def _start_ready(self) -> None:
+        """Start what can start. A task that lacks a GPU lets others pass; one that lacks cores or memory does not."""
+        aside = []
+        while self._ready and not self._stop and self._interruption.signal is None:
+            key = self._ready[0][1]
+            cluster = self._cluster(self._tasks[key])
+            if cluster is None and not self._pool.has_room(self._needs[key]):
+                break
+            heapq.heappop(self._ready)
+            share = self._pool.take(self._needs[key]) if cluster is None else None
+            if cluster is None and share is None:
+                aside.append((self._order[key], key))
+                continue
+            if not self._begin(key, share, cluster) and share is not None:
+                self._pool.give_back(share)
+        for item in aside:
+            heapq.heappush(self._ready, item)
+
+    def _wait(self, locked_until: float) -> None:
+        """Sleep until something ends, a signal comes, or it is time for something; settle what ended."""
+        now = time.monotonic()
+        times = [running.deadline for running in self._running.values() if running.deadline is not None]
+        times += [locked_until] if self._locked else []
+        # A GPU that another controller holds does not tell when it is free.
+        times += [now + _LOCK_POLL] if self._ready and not self._stop and not self._running else []
+        times += [self._later[0][0]] if self._later else []
+        times += [now + cluster.wait_hint() for cluster in set(self._away.values())]
+        times += [now + self._reporter.interval] if self._reporter.interval else []
+        without = [r for r in self._running.values() if r.body.fd is None]
+        times += [now + _POLL] if without else []
+        events = self._selector.select(max(0.0, min(times) - now) if times else None)
+        ended = [event.data for event, _ in events if event.data is not None]
+        if len(ended) < len(events):
+            self._interruption.drain()
+        ended += [r for r in without if r.body.has_ended()]
+        for running in ended:
+            self._finish(running)
+        now = time.monotonic()
+        for running in self._running.values():
+            if running.deadline is not None and now >= running.deadline:
+                (running.body.kill if running.overdue else running.body.terminate)()
+                running.overdue, running.deadline = True, now + _GRACE
 
     # --- one task -----------------------------------------------------------------------------------------------
 
-    def _begin(self, key: TaskKey, slots: int, selector) -> bool:
-        """Start a task whose parents are complete; True when it turned out to be complete already."""
-        task, layout = self._tasks[key], self._store.layout
+    def _begin(self, key: TaskKey, share: Share | None, cluster: Cluster | None) -> bool:
+        """Start a task whose parents are complete, unless it is complete already; True when it holds `share` now."""
+        task, lock = self._tasks[key], self._store.layout.lock(key)
         try:
-            owner = self._locks.acquire(layout.lock(key))
+            owner = self._locks.acquire(lock)
             if owner is not None:
-                self._waiting.add(key)
+                self._locked.add(key)
                 if key not in self._announced:
                     self._announced.add(key)
                     self._reporter.waiting(task, owner)
+                return False
+            if (there := self._find_away(key)) is not None:
+                there.adopt(key)
+                self._away[key] = there
+                self._reporter.submitted(task, there.in_flight(key) or there.name)
                 return False
             state = self._store.state(key, self._made)
             if state.status is Status.STALE and self._stale == "keep":
@@ -244,145 +219,176 @@ class Scheduler:
             if state.adopted and state.done:
                 self._store.adopt(task, state)
             if state.done:
-                self._locks.release(layout.lock(key))
-                self._made[key] = state.outputs
+                self._locks.release(lock)
                 self._outcome.reused.append(key)
                 self._reporter.reused(task)
-                return True
+                self._complete(key, state.outputs)
+                return False
             if state.status is Status.STALE and self._stale == "fail":
                 self._fail(task, "stale, and --stale=fail was given: " + "; ".join(state.reasons))
                 return False
-            self._launch(task, state.identity or self._store.identity(task, self._made)[0], slots, selector)
+            if changed := inputs_changed(self._store, task, self._made):
+                self._fail(task, f"{changed}; hint: the same command makes it again")
+                return False
+            identity = state.identity or self._store.identity(task, self._made)[0]
+            self._tries[key] = self._tries.get(key, 0) + 1
+            if cluster is not None:
+                cluster.add(self._launcher.launch(task, identity))
+                self._away[key] = cluster
+                self._unsent.append(key)
+                return False
+            self._start(task, identity, share)
+            return True
         except OSError as e:
-            self._fail(task, _os_reason(e), e.errno == errno.ENOSPC)
+            self._fail(task, os_reason(e), e.errno == errno.ENOSPC)
         except TapeError as e:
             problem = e.diagnostics[0]
             self._fail(task, problem.message + (f"; hint: {problem.hint}" if problem.hint else ""))
         return False
 
-    def _launch(self, task: RealizedTask, identity: Identity, slots: int, selector) -> None:
-        layout = self._store.layout
-        directory = layout.directory(task.key)
-        if not local.end_orphans(directory):
-            self._fail(task, "processes of an earlier run still work in its directory and cannot be ended")
-            return
-        if layout.versioned:
-            directory = layout.place(task.key) / str(self._version)
-            layout.choose(task.key, directory)
-        move_away(layout, task.key)
-        directory.mkdir(parents=True)
-        _link_full_name(layout.full_name_link(task), layout.place(task.key))
-        (directory / VERSION).write_text(f"{self._version}\n", encoding="utf-8")
-        values = layout.variables(task, self._tasks, self._packages)
-        (directory / SCRIPT).write_text(archival_script(task, values), encoding="utf-8", errors="surrogateescape")
-        taken = sorted(self._free)[:slots]
-        special = {
-            "CONFIGURATION": self._configuration,
-            "TASK": task.key.task,
-            "REALIZATION": task.key.realization,
-            "THREAD_ID": str(taken[0]),
-            **local.threads(cpus(task)),
-        }
-        submitter = self._submitters.of(task)
-        together = "".join(f"{k}={v}\n" for k, v in values.items())
-        for name, value in (("TASK_VARIABLES", together), ("COMMANDS", task.body)):
-            if len(os.fsencode(value)) < _LONGEST_VALUE:
-                special[name] = value
-        if submitter is not None:
-            special |= submitter.defaults
-        run = task.body if submitter is None else submitter.run
-        body = local.Body(directory, run, local.environment(values, special), self._supervisor)
-        running = self._running[task.key] = _Running(task, body, identity, taken)
-        self._free.difference_update(taken)
+    def _start(self, task: RealizedTask, identity: Identity, share: Share) -> None:
+        wanted = self._needs[task.key]
+        body = self._launcher.start(task, identity, wanted, share)
+        deadline = time.monotonic() + wanted.seconds if wanted.seconds else None
+        running = self._running[task.key] = _Running(task, body, identity, share, deadline)
         if body.fd is not None:
-            selector.register(body.fd, selectors.EVENT_READ, running)
-        self._reporter.started(task, directory)
+            self._selector.register(body.fd, selectors.EVENT_READ, running)
+        self._reporter.started(task, body.directory)
 
-    def _finish(self, running: _Running, selector) -> bool:
-        """Settle a body that ended; True when its task is complete now."""
+    def _finish(self, running: _Running) -> None:
+        """Settle a body that ended."""
         task, layout = running.task, self._store.layout
         if running.body.fd is not None:
-            selector.unregister(running.body.fd)
+            self._selector.unregister(running.body.fd)
         ended = running.body.wait()
         del self._running[task.key]
-        self._free.update(running.slots)
+        self._pool.give_back(running.share)
         self._outcome.cpu_seconds += ended.cpu_seconds
         directory = layout.directory(task.key)
         self._reporter.ended(task)
         try:
             (directory / EXIT_CODE).write_text(str(ended.exit_code), encoding="utf-8")
+            if running.overdue:
+                limit = next(p.value for p in task.params if p.dot and p.name == "time")
+                self._try_again(task, f"it ran longer than its .time={limit}")
+                return
             if ended.exit_code != 0:
-                self._fail(task, _exit_reason(ended.exit_code))
-                return False
+                self._try_again(task, _exit_reason(ended.exit_code))
+                return
             outputs, missing = self._store.output_digests(task)
             if missing:
                 names = ", ".join(f"{name} ({layout.output_named(task, name)})" for name in missing)
-                self._fail(task, f"exit code 0, but it did not make its output {names}")
-                return False
+                self._try_again(task, f"exit code 0, but it did not make its output {names}")
+                return
+            attempts = layout.attempts(task.key)
             record = self._store.make_record(
                 task,
                 running.identity,
                 outputs,
+                output_sizes=self._store.output_sizes(task),
                 start=ended.start,
                 end=ended.end,
                 cpu_seconds=round(ended.cpu_seconds, 3),
                 peak_memory_bytes=ended.peak_memory_bytes,
+                attempts=max(self._tries[task.key], len(numbered(attempts)) + 1),
             )
             record.write(directory)
         except OSError as e:
-            self._fail(task, _os_reason(e), e.errno == errno.ENOSPC)
-            return False
-        self._made[task.key] = outputs
+            self._fail(task, os_reason(e), e.errno == errno.ENOSPC)
+            return
+        if record.attempts > 1:
+            forget_attempts(attempts)
         self._outcome.made.append(task.key)
         self._locks.release(layout.lock(task.key))
         self._store.cache.flush()
         self._reporter.finished(task, record)
-        return True
+        self._complete(task.key, outputs)
 
-    def _fail(self, task: RealizedTask, reason: str, stop: bool = False) -> None:
-        failure = Failure(task.key, reason, self._store.layout.directory(task.key))
+    def _complete(self, key: TaskKey, outputs: Mapping[str, str]) -> None:
+        self._made[key] = outputs
+        for child in self._children.get(key, ()):
+            self._pending[child].discard(key)
+            if not self._pending[child] and not self._states[child].done:
+                heapq.heappush(self._ready, (self._order[child], child))
+
+    def _try_again(self, task: RealizedTask, reason: str) -> None:
+        """Later, when the task has a try left (its lock stays ours); else it has failed."""
+        wanted, tries = self._needs[task.key], self._tries[task.key]
+        if tries > wanted.retries or self._stop or self._interruption.signal is not None:
+            self._fail(task, reason + (f" (tried {tries} times)" if tries > 1 else ""))
+            return
+        delay = wanted.delay(tries)
+        heapq.heappush(self._later, (time.monotonic() + delay, task.key))
+        self._reporter.retrying(task, reason, delay)
+
+    def _fail(self, task: RealizedTask, reason: str, stop: bool = False, directory: Path | None = None) -> None:
+        failure = Failure(task.key, reason, directory or self._store.layout.directory(task.key))
         self._outcome.failed.append(failure)
         self._locks.release(self._store.layout.lock(task.key))
         self._reporter.failed(task, failure)
         self._stop = self._stop or stop or self._fail_fast
 
+    # --- clusters -----------------------------------------------------------------------------------------------
+
+    def _cluster(self, task: RealizedTask) -> Cluster | None:
+        name = self._submitters.cluster(task)
+        return None if name is None else self._clusters[name]
+
+    def _find_away(self, key: TaskKey) -> Cluster | None:
+        """The cluster where an earlier controller's job for this task is, whatever its submitter is now."""
+        return next((c for c in self._clusters.values() if c.in_flight(key)), None)
+
+    def _flush(self) -> None:
+        """Send what was added to the clusters, as few submissions as there are kinds of jobs."""
+        sent, self._unsent = self._unsent, []
+        for cluster in {self._away[key] for key in sent}:
+            for settled in cluster.flush():
+                self._settle(settled)
+        for key in sent:
+            if (cluster := self._away.get(key)) is not None:
+                self._reporter.submitted(self._tasks[key], cluster.in_flight(key) or cluster.name)
+
+    def _poll_clusters(self) -> None:
+        for cluster in set(self._away.values()):
+            for settled in cluster.poll():
+                self._settle(settled)
+            self._reporter.away(cluster.running())
+
+    def _settle(self, settled: Settled) -> None:
+        """A job ended: its task is complete when the store says so, whatever the cluster says."""
+        if self._away.pop(settled.key, None) is None:
+            return
+        task = self._tasks[settled.key]
+        state = self._store.state(settled.key, self._made)
+        if state.done and state.record is not None:
+            forget_attempts(self._store.layout.attempts(settled.key))
+            self._outcome.made.append(settled.key)
+            self._outcome.cpu_seconds += state.record.cpu_seconds or 0.0
+            self._locks.release(self._store.layout.lock(settled.key))
+            self._reporter.finished(task, state.record)
+            self._complete(settled.key, state.outputs)
+        elif settled.ok and not self._tries.get(settled.key):
+            # An earlier controller sent it, for what the tape asked then.
+            heapq.heappush(self._ready, (self._order[settled.key], settled.key))
+        elif settled.ok:
+            self._fail(task, "its job made something else: " + "; ".join(state.reasons), directory=settled.directory)
+        elif settled.again:
+            self._tries.setdefault(settled.key, 1)
+            self._try_again(task, settled.reason)
+        else:
+            self._fail(task, settled.reason, directory=settled.directory)
+
     # --- being interrupted --------------------------------------------------------------------------------------
 
-    @contextlib.contextmanager
-    def _signals(self):
-        """Turn Ctrl-C, TERM and HUP into a flag and a wake-up: they take effect between two steps, never in one."""
-        reader, writer = socket.socketpair()
-        reader.setblocking(False)
-        writer.setblocking(False)
-        previous = {}
-
-        def note(number, frame):
-            if self._signal is not None:
-                for running in self._running.values():
-                    running.body.kill()
-            self._signal = number
-
-        try:
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                if signal.getsignal(number) is not signal.SIG_IGN or number == signal.SIGINT:
-                    previous[number] = signal.signal(number, note)
-            wakeup = signal.set_wakeup_fd(writer.fileno())
-            try:
-                yield reader
-            finally:
-                signal.set_wakeup_fd(wakeup)
-        except ValueError:
-            # Only the main thread may handle signals; a library caller in another thread keeps its own handling.
-            yield reader
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
-            reader.close()
-            writer.close()
+    def _kill_all(self) -> None:
+        for running in self._running.values():
+            running.body.kill()
 
     def _interrupt(self) -> None:
+        """End what runs here. Jobs on a cluster go on: the next run, or `cancel`, finds them."""
         self._reporter.interrupted(len(self._running))
         self._outcome.stopped = list(self._running)
+        self._outcome.away = list(self._away)
         for running in self._running.values():
             running.body.terminate()
         deadline = time.monotonic() + _GRACE
@@ -392,20 +398,8 @@ class Scheduler:
                     running.body.kill()
                 time.sleep(0.01)
             self._outcome.cpu_seconds += running.body.wait().cpu_seconds
+            self._pool.give_back(running.share)
         self._running.clear()
-
-
-def archival_script(task: RealizedTask, values: Mapping[str, str]) -> str:
-    """`ducttape_task.sh`: the variables as exports and the body, to read or to run by hand; never run by the engine."""
-    exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in values.items())
-    return f"#!/usr/bin/env bash\nset -o errexit -o pipefail -o nounset\n{exports}{task.body}\n"
-
-
-def _link_full_name(link: Path | None, directory: Path) -> None:
-    if link is None:
-        return
-    with contextlib.suppress(FileExistsError):
-        os.symlink(directory.name, link)
 
 
 def _exit_reason(code: int) -> str:
@@ -415,7 +409,8 @@ def _exit_reason(code: int) -> str:
     return f"exit code {code}"
 
 
-def _os_reason(error: OSError) -> str:
+def os_reason(error: OSError) -> str:
+    """An error of the system in words."""
     if error.errno == errno.ENOSPC:
         return f"no space left on the disk ({error.filename or 'while writing'})"
     if error.errno == errno.E2BIG:

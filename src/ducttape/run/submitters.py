@@ -20,6 +20,8 @@ from ducttape.workflow.library import library
 DEFAULT = "shell"
 # Their bodies use the cores of this machine, so `.cpus` counts against -j.
 _LOCAL = ("shell", "cuda_shell")
+# Not scripts that wait for one job, but parts of the engine that send many at once and find them again.
+CLUSTERS = ("slurm",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +42,12 @@ class Submitters:
         self._known: dict[str, Submitter] = {}
 
     def of(self, task: RealizedTask) -> Submitter | None:
-        """The submitter of a task, None for the plain `shell`; `TapeError` when it is unknown or lacks a param."""
+        """The submitter of a task, None for the plain `shell` and for clusters.
+
+        `TapeError` when it is unknown or lacks a param.
+        """
         name, span = chosen(task)
-        if name == DEFAULT and name not in self._own:
+        if (name == DEFAULT or name in CLUSTERS) and name not in self._own:
             return None
         if name not in self._known:
             self._known[name] = self._read(name, task, span)
@@ -52,6 +57,11 @@ class Submitters:
                 problem = f"task {task.key.task}: submitter '{name}' needs .{needed}"
                 raise TapeError(Diagnostic(problem, task.span, hint=f"add :: .{needed}=... to the task", other=place))
         return found
+
+    def cluster(self, task: RealizedTask) -> str | None:
+        """The cluster that a task goes to; None when this machine runs it, or a submitter that is a script."""
+        name, _ = chosen(task)
+        return name if name in CLUSTERS and name not in self._own else None
 
     def _read(self, name: str, task: RealizedTask, span: Span | None) -> Submitter:
         group = self._own.get(name) or library("submitter").get(name)
@@ -73,6 +83,12 @@ def chosen(task: RealizedTask) -> tuple[str, Span | None]:
         if param.dot and param.name == "submitter":
             return param.value, param.span
     return DEFAULT, None
+
+
+def is_ours(task: RealizedTask) -> bool:
+    """Whether the engine itself gives the dot-params of a task their meaning."""
+    name, _ = chosen(task)
+    return name in _LOCAL or name in CLUSTERS
 
 
 def is_local(task: RealizedTask) -> bool:

@@ -46,6 +46,33 @@ class DigestCache:
             # A ValueError means a NUL in the path: there cannot be such a file.
             return None
 
+    def size(self, path: Path) -> int:
+        """Bytes of a file, or of all files below a directory, through links as a consumer reads."""
+        if not os.path.isdir(path):
+            return os.stat(path).st_size
+        total, seen = 0, set()
+        for folder, names, files in os.walk(path, followlinks=True):
+            real = os.path.realpath(folder)
+            if real in seen:
+                # A link that leads to a folder above it.
+                names.clear()
+                continue
+            seen.add(real)
+            total += sum(os.stat(file).st_size for name in files if os.path.exists(file := os.path.join(folder, name)))
+        return total
+
+    def learned(self) -> list[list]:
+        """What was read since the last `flush` or `learned`, for `learn` of another cache of the same base."""
+        found = [json.loads(line) for line in self._new]
+        self._new.clear()
+        return found
+
+    def learn(self, entries: list[list]) -> None:
+        """Remember what another process read: [path, size, mtime, inode, digest] each."""
+        for key, size, mtime, inode, digest in entries:
+            self._load()[key] = (size, mtime, inode, digest)
+            self._new.append(json.dumps([key, size, mtime, inode, digest]))
+
     def pattern(self, pattern: Path) -> str | None:
         """As `path`, for a path that may hold `*` and `?`: then the digest of all matches, sorted by name."""
         text = str(pattern)

@@ -4,8 +4,9 @@
     BASE/TASK/REALIZATION/N/           a task directory when tasks are versioned: made by run N
     BASE/TASK/FULL_NAME                a relative link for people, when the names differ
     BASE/TASK/REALIZATION.LOCK         while a controller works on it
+    BASE/TASK/REALIZATION.attempts/N/  an attempt that runs on a cluster, or one that ended early and can be resumed
     BASE/.versions .packages .attic    history, built packages, results that were replaced
-    BASE/.digests .locks               remembered file digests, controllers alive
+    BASE/.digests .locks .jobs         remembered file digests, controllers alive, submissions to clusters
 
 Names are made to be single path components, so that none leaves BASE.
 """
@@ -82,6 +83,10 @@ class Layout:
     def locks(self) -> Path:
         return self.base / ".locks"
 
+    @property
+    def jobs(self) -> Path:
+        return self.base / ".jobs"
+
     def directory(self, key: TaskKey) -> Path:
         """The task directory of a realized task."""
         if not self.versioned:
@@ -111,6 +116,11 @@ class Layout:
     def lock(self, key: TaskKey) -> Path:
         place = self.place(key)
         return place.with_name(place.name + ".LOCK")
+
+    def attempts(self, key: TaskKey) -> Path:
+        """The folder of the numbered attempts of a realized task that are not its result."""
+        place = self.place(key)
+        return place.with_name(place.name + ".attempts")
 
     def full_name_link(self, task: RealizedTask) -> Path | None:
         """The link for people, or None where it would equal the directory or be too long for a file name."""
@@ -143,10 +153,15 @@ class Layout:
         task: RealizedTask,
         tasks: Mapping[TaskKey, RealizedTask],
         packages: Mapping[str, Path],
+        directory: Path | None = None,
     ) -> dict[str, str]:
-        """What the body sees: inputs, outputs, params (dot-params too, without their dot) and package directories."""
+        """What the body sees: inputs, outputs, params (dot-params too, without their dot) and package directories.
+
+        Outputs lie in `directory`, the task's unless another is given.
+        """
+        directory = self.directory(task.key) if directory is None else directory
         values = {name: " ".join(map(str, paths)) for name, paths in self.input_paths(task, tasks).items()}
-        values |= {o.name: str(self.output(task, o)) for o in task.outputs}
+        values |= {o.name: str(directory / o.path) for o in task.outputs}
         values |= {p.name: p.value for p in task.params}
         values |= {name: str(packages[name]) for name in task.packages if name in packages}
         return values

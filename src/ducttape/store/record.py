@@ -8,10 +8,11 @@ is in it.
 from __future__ import annotations
 
 import difflib
+import hashlib
 import json
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
@@ -41,6 +42,11 @@ class Identity:
     @property
     def commands(self) -> tuple[str, ...]:
         return normalize(self.body)
+
+    def fingerprint(self) -> str:
+        """Equal for identities without differences, and only for those."""
+        parts = [self.commands, self.params, self.packages, self.inputs, self.outputs]
+        return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16).hexdigest()
 
     def differences(
         self,
@@ -126,8 +132,10 @@ def _short(version: str | None) -> str:
 
 @dataclass(slots=True)
 class Record:
-    """One finished (or adopted) task. Times are seconds since the epoch, UTC; memory is the largest process in
-    bytes.
+    """One finished (or adopted) task.
+
+    Times are seconds since the epoch, UTC; memory is the largest process in bytes; sizes are the bytes of all files of
+    an output; `attempts` counts how often it was started until it was complete; `job` is its job on a cluster.
     """
 
     task: str
@@ -136,6 +144,7 @@ class Record:
     identity: Identity
     sources: dict[str, list[dict[str, str]]]
     output_digests: dict[str, str]
+    output_sizes: dict[str, int] = field(default_factory=dict)
     resources: dict[str, str] = field(default_factory=dict)
     seed: str | None = None
     host: str = field(default_factory=socket.gethostname)
@@ -144,6 +153,8 @@ class Record:
     cpu_seconds: float | None = None
     peak_memory_bytes: int | None = None
     exit_code: int = 0
+    attempts: int = 1
+    job: str | None = None
     engine_version: str = ENGINE_VERSION
     notes: list[str] = field(default_factory=list)
 
@@ -151,10 +162,10 @@ class Record:
     def wall_seconds(self) -> float | None:
         return None if self.start is None or self.end is None else self.end - self.start
 
-    def write(self, directory: Path) -> None:
-        """Write into `directory` atomically and durably."""
+    def write(self, directory: Path, commands: Sequence[str] | None = None) -> None:
+        """Write into `directory` atomically; `commands` are those of the identity, for a caller that has them."""
         data = asdict(self)
-        data["identity"]["commands"] = list(self.identity.commands)
+        data["identity"]["commands"] = list(self.identity.commands if commands is None else commands)
         write_atomically(directory / RECORD, json.dumps({"format": FORMAT, **data}, indent=1) + "\n")
 
     @classmethod

@@ -229,6 +229,10 @@ class Store:
                 digests[output.name] = digest
         return digests, missing
 
+    def output_sizes(self, task: RealizedTask) -> dict[str, int]:
+        """Bytes of every output of a complete task."""
+        return {o.name: self.cache.size(self.layout.output(task, o)) for o in task.outputs}
+
     def make_record(self, task: RealizedTask, identity: Identity, outputs: dict[str, str], **measured) -> Record:
         """The record of a result with this identity; `measured` are further fields of `Record`."""
         sources = {
