@@ -95,6 +95,8 @@ class Locks:
 
     def acquire(self, lock: Path) -> Owner | None:
         """Take `lock`. None when it is ours now, else the owner who has it and may be alive."""
+        if lock in self._held:
+            return None
         lock.parent.mkdir(parents=True, exist_ok=True)
         mine = self._mine()
         for _ in range(10):
