@@ -1,0 +1,420 @@
+"""Importing published files: goldens of fairseq and scikit-learn, every form of both, and metadata that must match."""
+
+import argparse
+import gzip
+import io
+import json
+import pickle
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from spire.errors import UserError  # noqa: E402
+from spire.foreign.convert import convert_encoder, sha256_of  # noqa: E402
+from spire.foreign.fairseq import VOCABULARY, parse_convolutions, read_fairseq  # noqa: E402
+from spire.foreign.importing import import_encoder, import_kmeans  # noqa: E402
+from spire.foreign.open import encoder_directory, open_kmeans  # noqa: E402
+from spire.foreign.torch_file import TorchFile  # noqa: E402
+from spire.foreign.unpickle import plain  # noqa: E402
+from spire.units.encoders import encoder_for  # noqa: E402
+from spire.units.hubert_encoder import HubertEncoder  # noqa: E402
+from spire.units.kmeans import load  # noqa: E402
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+GOLDENS = Path(__file__).resolve().parents[1] / "goldens"
+CHECKPOINTS = {
+    "cfg": GOLDENS / "fairseq" / "hubert_tiny_large_prenorm.pt",
+    "args": GOLDENS / "fairseq" / "hubert_tiny_large_prenorm_args.pt",
+}
+JOBLIB = GOLDENS / "spirelm" / "kmeans50_f32.joblib"
+
+
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("converted") / "hubert"
+    convert_encoder(CHECKPOINTS["cfg"], folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def centroids():
+    with np.load(GOLDENS / "spirelm" / "units.npz") as stored:
+        return stored["centroids"]
+
+
+def raw_state():
+    """The golden's tensors under their fairseq names, as torch tensors."""
+    with TorchFile(CHECKPOINTS["cfg"], VOCABULARY) as file:
+        return {key: torch.from_numpy(file.array(value).copy()) for key, value in file.root["model"].items()}
+
+
+def settings():
+    with TorchFile(CHECKPOINTS["cfg"], VOCABULARY) as file:
+        return plain(file.root["cfg"], "test")
+
+
+# Encoders.
+
+
+@pytest.mark.parametrize("style", CHECKPOINTS)
+def test_converted_checkpoint_gives_the_features_of_fairseq(style, tmp_path):
+    folder = encoder_directory(CHECKPOINTS[style], cache_dir=tmp_path)
+    features = np.load(GOLDENS / "fairseq" / "features.npz")
+    wavs = np.load(GOLDENS / "fairseq" / "wavs.npz")
+    for layer in (1, 3, 4):
+        encoder = HubertEncoder(folder, layer, eps=1e-5)
+        for name in ("f2", "f3"):
+            expected = features[f"large_prenorm.{name}.layer{layer}"]
+            found = encoder.features(wavs[name])
+            assert found.shape == expected.shape
+            assert np.abs(found - expected).max() < 1e-4
+
+
+def test_both_config_styles_hold_the_same_model(converted, tmp_path):
+    other = tmp_path / "other"
+    convert_encoder(CHECKPOINTS["args"], other)
+    ours, theirs = (json.loads((folder / "config.json").read_text()) for folder in (converted, other))
+    assert ours.pop("spire_source") != theirs.pop("spire_source")
+    assert ours == theirs
+    assert (ours["model_type"], ours["do_stable_layer_norm"], ours["conv_bias"]) == ("hubert", True, False)
+    assert json.loads((converted / "preprocessor_config.json").read_text())["do_normalize"] is True
+
+
+def test_transformers_reads_the_folder_without_missing_keys(converted):
+    transformers = pytest.importorskip("transformers")
+    model, info = transformers.HubertModel.from_pretrained(converted, output_loading_info=True)
+    assert not info["missing_keys"] and not info["unexpected_keys"]
+    assert model.config.num_hidden_layers == 4
+
+
+def test_conversion_is_reproducible_and_takes_no_occupied_folder(converted, tmp_path):
+    line = import_encoder(CHECKPOINTS["cfg"], tmp_path / "again", sha256_of(CHECKPOINTS["cfg"]).upper())
+    assert "hubert, 4 layers of 32 dimensions" in line
+    for name in ("config.json", "preprocessor_config.json", "model.safetensors"):
+        assert (tmp_path / "again" / name).read_bytes() == (converted / name).read_bytes()
+    with pytest.raises(UserError, match="exists"):
+        import_encoder(CHECKPOINTS["cfg"], tmp_path / "again")
+    with pytest.raises(UserError, match="its sha256 is"):
+        import_encoder(CHECKPOINTS["cfg"], tmp_path / "new", "00")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["again"]
+
+
+def test_fine_tuned_checkpoints_give_their_encoder(converted, tmp_path):
+    state = {"w2v_encoder.w2v_model." + key: value for key, value in raw_state().items() if "final_proj" not in key}
+    del state["w2v_encoder.w2v_model.label_embs_concat"]
+    state |= {"w2v_encoder.proj.weight": torch.zeros(5, 32), "w2v_encoder.proj.bias": torch.zeros(5)}
+    cfg = settings()
+    new = {"cfg": {"model": {"_name": "hubert_ctc", "w2v_args": cfg}, "task": {"normalize": True}}, "args": None}
+    inner = argparse.Namespace(**cfg["model"], normalize=True)
+    old = {"cfg": None, "args": argparse.Namespace(arch="hubert_ctc", w2v_args=inner)}
+    for style, head in {"new": new, "old": old}.items():
+        torch.save(head | {"model": state}, tmp_path / f"{style}.pt")
+        folder = encoder_directory(tmp_path / f"{style}.pt", cache_dir=tmp_path / "cache")
+        ours, plain_model = (HubertEncoder(path, 3) for path in (folder, converted))
+        wav = np.random.default_rng(0).standard_normal(4000).astype(np.float32)
+        assert np.array_equal(ours.features(wav), plain_model.features(wav))
+
+
+def test_settings_in_omegaconf_nodes_are_read(tmp_path, monkeypatch):
+    cfg = settings()
+    module = types.ModuleType("omegaconf.dictconfig")
+    module.DictConfig = type("DictConfig", (), {"__module__": module.__name__})
+
+    def wrapped(value):
+        made = module.DictConfig()
+        content = {k: wrapped(v) for k, v in value.items()} if isinstance(value, dict) else None
+        made.__dict__.update({"_content": content} if content is not None else {"_val": value, "_flags": None})
+        return made
+
+    monkeypatch.setitem(sys.modules, "omegaconf", types.ModuleType("omegaconf"))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    torch.save({"cfg": wrapped(cfg), "model": raw_state()}, tmp_path / "omega.pt")
+    with TorchFile(tmp_path / "omega.pt", VOCABULARY) as file:
+        assert read_fairseq(file).config["num_attention_heads"] == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"encoder_layers": 5}, "encoder_layers is 5"),
+        ({"conv_feature_layers": "[(24,10,5)] * 7"}, "convolutions are not those"),
+        ({"conv_feature_layers": "__import__('os').system('true')"}, "not a list of"),
+        ({"encoder_attention_heads": 5}, "do not divide"),
+        ({"encoder_attention_heads": "4"}, "not a size"),
+        ({"activation_fn": "relu"}, "activation_fn is 'relu'"),
+        ({"layer_type": "conformer"}, "layer_type is 'conformer'"),
+        ({"extractor_mode": "default"}, "extractor_mode is 'default'"),
+    ],
+)
+def test_settings_that_contradict_the_tensors_are_refused(change, message, tmp_path):
+    cfg = settings()
+    cfg["model"] |= change
+    torch.save({"cfg": cfg, "model": raw_state()}, tmp_path / "bad.pt")
+    with pytest.raises(UserError, match=message):
+        encoder_directory(tmp_path / "bad.pt", cache_dir=tmp_path / "cache")
+    assert not (tmp_path / "cache").exists() or not any((tmp_path / "cache").rglob("*.partial"))
+
+
+def test_tensors_without_a_place_and_values_that_are_not_finite_are_refused(tmp_path):
+    state = raw_state()
+    extra = state | {"encoder.layers.0.adapter.weight": torch.zeros(3)}
+    broken = state | {"encoder.layer_norm.bias": torch.full((32,), float("nan"))}
+    gap = {key: value for key, value in state.items() if "encoder.layers.1." not in key}
+    for name, content, message in (
+        ("extra", extra, "adapter"), ("broken", broken, "not finite"), ("gap", gap, "no unbroken list"),
+    ):  # fmt: skip
+        torch.save({"cfg": settings(), "model": content}, tmp_path / f"{name}.pt")
+        with pytest.raises(UserError, match=message):
+            convert_encoder(tmp_path / f"{name}.pt", tmp_path / name)
+        assert not (tmp_path / name).exists()
+    assert not list(tmp_path.glob(".*partial"))
+
+
+def test_convolution_lists_of_published_models():
+    large = parse_convolutions("[(512,10,5)] + [(512,3,2)] * 4 + [(512,2,2)] * 2", "x")
+    assert large == [(512, 10, 5)] + [(512, 3, 2)] * 4 + [(512, 2, 2)] * 2
+    assert parse_convolutions("[(512, 10, 5), (256, 3, 2)]", "x") == [(512, 10, 5), (256, 3, 2)]
+    for text in (
+        "",
+        "[]",
+        "[(1,2,3)] * 99",
+        "[(0,1,1)]",
+        "(1,2,3)",
+        None,
+        "[(1,1,1)" + " " * 4000 + "x",
+        "[(1,1,1)] ** 9",
+    ):
+        with pytest.raises(UserError):
+            parse_convolutions(text, "x")
+
+
+# torch files.
+
+
+@pytest.mark.parametrize("new", [True, False], ids=["archive", "stream"])
+def test_tensors_equal_those_of_torch(new, tmp_path):
+    torch.manual_seed(0)
+    base = torch.randn(6, 8)
+    saved = {
+        "plain": base,
+        "transposed": base.t(),
+        "slice": base[2:4, ::2],
+        "half": base.half(),
+        "bf16": base.bfloat16(),
+        "double": base.double(),
+        "ints": torch.arange(5),
+        "flags": torch.tensor([True, False]),
+        "scalar": torch.tensor(3.5),
+        "empty": torch.zeros(0, 4),
+        "parameter": torch.nn.Parameter(torch.ones(3)),
+    }
+    path = tmp_path / "some.pt"
+    torch.save({"tensors": saved, "size": base.shape, "dtype": torch.float32}, path, _use_new_zipfile_serialization=new)
+    with TorchFile(path) as file:
+        assert file.root["size"] == (6, 8)
+        for name, expected in saved.items():
+            found = file.array(file.root["tensors"][name])
+            assert found.shape == tuple(expected.shape), name
+            if name == "bf16":
+                assert found.dtype == np.float32
+            assert np.array_equal(
+                found, expected.detach().float().numpy() if name == "bf16" else expected.detach().numpy()
+            )
+
+
+def test_pytorch_model_bin_is_converted_once(converted, tmp_path):
+    repository = tmp_path / "repository"
+    repository.mkdir()
+    model = HubertEncoder(converted, 4).model
+    (repository / "config.json").write_text((converted / "config.json").read_text())
+    torch.save(dict(model.state_dict()), repository / "pytorch_model.bin")
+    folder = encoder_directory(repository, cache_dir=tmp_path / "cache")
+    wav = np.random.default_rng(0).standard_normal(3000).astype(np.float32)
+    assert np.array_equal(HubertEncoder(folder, 4).features(wav), HubertEncoder(converted, 4).features(wav))
+    before = (folder / "model.safetensors").stat().st_mtime_ns
+    assert encoder_directory(repository, cache_dir=tmp_path / "cache") == folder
+    assert (folder / "model.safetensors").stat().st_mtime_ns == before
+
+
+# Opening encoders.
+
+
+def test_the_cache_is_checked_and_a_folder_is_taken_as_it_is(converted, tmp_path):
+    assert encoder_directory(converted, cache_dir=tmp_path) == converted
+    folder = encoder_directory(CHECKPOINTS["cfg"], cache_dir=tmp_path)
+    assert folder.is_relative_to(tmp_path)
+    (folder / "model.safetensors").write_bytes((converted / "model.safetensors").read_bytes()[:-4] + b"abcd")
+    other = encoder_directory(CHECKPOINTS["args"], cache_dir=tmp_path)
+    (folder / "model.safetensors").write_bytes((other / "model.safetensors").read_bytes())
+    with pytest.raises(UserError, match="was converted from"):
+        encoder_directory(CHECKPOINTS["cfg"], cache_dir=tmp_path)
+
+
+def test_folders_that_bring_code_or_nothing_are_refused(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "hubert", "auto_map": {"AutoModel": "evil.Model"}}')
+    with pytest.raises(UserError, match="auto_map"):
+        encoder_directory(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "hubert"}')
+    with pytest.raises(UserError, match="neither model.safetensors"):
+        encoder_directory(tmp_path)
+    (tmp_path / "config.json").write_text("[" * 100_000)
+    with pytest.raises(UserError, match="not JSON"):
+        encoder_directory(tmp_path)
+    with pytest.raises(UserError, match="no such encoder"):
+        encoder_directory("nowhere/at/all.pt")
+    with pytest.raises(UserError, match="no such encoder"):
+        encoder_directory("missing/model.pt")
+
+
+def test_a_hub_id_fetches_only_configuration_and_safetensors(monkeypatch, converted, tmp_path):
+    calls = []
+
+    def snapshot_download(repository, revision, cache_dir, allow_patterns):
+        calls.append((repository, revision, allow_patterns))
+        return str(converted)
+
+    hub = types.ModuleType("huggingface_hub")
+    hub.snapshot_download = snapshot_download
+    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
+    assert encoder_directory("facebook/hubert-large-ll60k", tmp_path, "abc") == converted
+    assert calls[0][:2] == ("facebook/hubert-large-ll60k", "abc")
+    assert not any(pattern.endswith((".py", ".bin", "*")) for pattern in calls[0][2])
+
+
+# k-means.
+
+
+def forms(centroids, folder):
+    """The same centroids in every form that is read, {name: path}."""
+    joblib = pytest.importorskip("joblib", reason="joblib writes the compressed forms")
+    from spire.foreign.joblib_kmeans import read_kmeans
+    from spire.units.kmeans import KMeans, save
+
+    plain_bytes = JOBLIB.read_bytes()
+    read_kmeans(JOBLIB)
+    paths = {"joblib": JOBLIB}
+    (folder / "outer.gz").write_bytes(gzip.compress(plain_bytes))
+    paths["gzip of joblib"] = folder / "outer.gz"
+    sklearn = pytest.importorskip("sklearn.cluster", reason="scikit-learn makes the estimator")
+    for dtype in (np.float32, np.float64):
+        model = sklearn.MiniBatchKMeans(n_clusters=len(centroids), random_state=np.random.RandomState(3), n_init=1)
+        model.fit(np.repeat(centroids, 3, axis=0).astype(dtype))
+        model.cluster_centers_ = centroids.astype(dtype)
+        for method in ("zlib", "gzip", "bz2", "xz", "lzma"):
+            paths[f"{method} {dtype.__name__}"] = folder / f"{method}.{dtype.__name__}"
+            joblib.dump(model, paths[f"{method} {dtype.__name__}"], compress=(method, 3))
+        for protocol in range(6):
+            paths[f"pickle {protocol} {dtype.__name__}"] = folder / f"{protocol}.{dtype.__name__}.pkl"
+            paths[f"pickle {protocol} {dtype.__name__}"].write_bytes(pickle.dumps(model, protocol))
+            paths[f"joblib {protocol} {dtype.__name__}"] = folder / f"{protocol}.{dtype.__name__}.joblib"
+            joblib.dump(model, paths[f"joblib {protocol} {dtype.__name__}"], protocol=protocol)
+        model.cluster_centers_ = np.asfortranarray(centroids.astype(dtype))
+        paths[f"fortran {dtype.__name__}"] = folder / f"fortran.{dtype.__name__}"
+        joblib.dump(model, paths[f"fortran {dtype.__name__}"])
+    np.save(folder / "c.npy", centroids)
+    np.savez_compressed(folder / "c.npz", centroids=centroids)
+    save(folder / "c.safetensors", KMeans(centroids, {}))
+    return paths | {name: folder / f"c.{name}" for name in ("npy", "npz", "safetensors")}
+
+
+def test_every_form_of_a_kmeans_gives_the_same_centroids(centroids, tmp_path):
+    for name, path in forms(centroids, tmp_path).items():
+        kmeans = open_kmeans(path)
+        assert np.array_equal(kmeans.centroids, centroids), name
+        assert kmeans.centroids.dtype == (np.float64 if "float64" in name else np.float32), name
+        assert name == "safetensors" or kmeans.metadata["source_sha256"] == sha256_of(path)
+
+
+def test_neither_joblib_nor_sklearn_is_imported():
+    import subprocess
+
+    code = f"""
+import sys
+from spire.foreign.open import open_kmeans
+open_kmeans({str(JOBLIB)!r})
+assert not {{"joblib", "sklearn", "pickle5", "torch", "transformers"}} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_imported_kmeans_labels_with_its_encoder_only(converted, centroids, tmp_path):
+    out = tmp_path / "kmeans.safetensors"
+    line = import_kmeans(JOBLIB, out, converted, layer=3, revision="abc")
+    assert "50 centroids of 32 dimensions, encoder hubert" in line
+    kmeans = load(out)
+    assert np.array_equal(kmeans.centroids, centroids)
+    assert kmeans.metadata["layer"] == "3" and kmeans.metadata["source_sha256"] == sha256_of(JOBLIB)
+    assert encoder_for(kmeans, out, str(converted), 3).layer == 3
+    with pytest.raises(UserError, match="layer is '2'"):
+        encoder_for(kmeans, out, str(converted), 2)
+    other = GOLDENS / "spirelm" / "hubert_tiny"
+    with pytest.raises(UserError, match="encoder_digest"):
+        encoder_for(kmeans, out, str(other), 3)
+    assert open_kmeans(out, converted, 3, "abc").clusters == 50
+    for arguments, named in (((other, 3), "encoder_digest"), ((None, 4), "layer"), ((None, 3, "abd"), "revision")):
+        with pytest.raises(UserError, match=f"does not belong.*{named}"):
+            open_kmeans(out, *arguments)
+    with pytest.raises(UserError, match="does not belong"):
+        import_kmeans(out, tmp_path / "rebound.safetensors", converted, layer=2)
+    assert not (tmp_path / "rebound.safetensors").exists()
+
+
+def test_changed_centroids_and_impossible_layers_are_found(converted, tmp_path):
+    out = tmp_path / "kmeans.safetensors"
+    import_kmeans(JOBLIB, out)
+    data = bytearray(out.read_bytes())
+    data[-1] ^= 1
+    out.write_bytes(data)
+    with pytest.raises(UserError, match="not those it was made with"):
+        open_kmeans(out)
+    with pytest.raises(UserError, match="layer 9 of 4"):
+        import_kmeans(JOBLIB, tmp_path / "new.safetensors", converted, layer=9)
+    np.save(tmp_path / "narrow.npy", np.ones((3, 5), np.float32))
+    with pytest.raises(UserError, match="5 dimensions"):
+        import_kmeans(tmp_path / "narrow.npy", tmp_path / "new.safetensors", converted, layer=1)
+    with pytest.raises(UserError, match="stored as safetensors"):
+        import_kmeans(JOBLIB, tmp_path / "new.joblib")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["kmeans.safetensors", "narrow.npy"]
+
+
+def test_double_precision_survives_the_import(tmp_path):
+    exact = np.random.default_rng(0).standard_normal((4, 3))
+    np.save(tmp_path / "c.npy", exact)
+    import_kmeans(tmp_path / "c.npy", tmp_path / "c.safetensors")
+    assert np.array_equal(open_kmeans(tmp_path / "c.safetensors").centroids, exact)
+
+
+def test_the_command_line(tmp_path, capsys):
+    import units_import
+
+    encoder, kmeans = str(tmp_path / "hubert"), str(tmp_path / "kmeans.safetensors")
+    assert units_import.main(["--encoder", str(CHECKPOINTS["cfg"]), "--out", encoder]) == 0
+    arguments = ["--kmeans", str(JOBLIB), "--encoder", encoder, "--layer", "3", "--out", kmeans]
+    assert units_import.main(arguments) == 0
+    assert "layer 3" in capsys.readouterr().out
+    for wrong in (["--out", "x"], ["--encoder", encoder, "--layer", "3", "--out", "x"]):
+        with pytest.raises(UserError):
+            units_import.main(wrong)
+
+
+def test_unfitted_and_foreign_estimators_are_refused(tmp_path):
+    joblib = pytest.importorskip("joblib", reason="joblib writes the file")
+    cluster = pytest.importorskip("sklearn.cluster", reason="scikit-learn makes the estimator")
+    from sklearn.linear_model import LinearRegression
+
+    joblib.dump(cluster.KMeans(3), tmp_path / "unfitted")
+    with pytest.raises(UserError, match="without centroids"):
+        open_kmeans(tmp_path / "unfitted")
+    joblib.dump(LinearRegression(), tmp_path / "other")
+    with pytest.raises(UserError, match="LinearRegression"):
+        open_kmeans(tmp_path / "other")
+    buffer = io.BytesIO()
+    np.save(buffer, np.array([[{}]], dtype=object), allow_pickle=True)
+    (tmp_path / "object.npy").write_bytes(buffer.getvalue())
+    with pytest.raises(UserError, match="expected"):
+        open_kmeans(tmp_path / "object.npy")
