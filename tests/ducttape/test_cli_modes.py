@@ -60,7 +60,7 @@ def test_viz(made):
 
 
 def test_status(made):
-    assert made.run("status").stdout.splitlines()[0] == "complete   prep/Baseline.baseline"
+    assert made.run("status").stdout.splitlines()[0].startswith("complete   prep/Baseline.baseline  (0.")
     row = json.loads(made.run("status", "train", "Lang.de", "--json").stdout)[0]
     assert row["status"] == "complete" and row["reasons"] == [] and row["locked_by"] is None
 

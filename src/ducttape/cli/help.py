@@ -55,8 +55,9 @@ PAGES = {
     ),
     "status": Page(
         _TASKS,
-        "Prints the state of every planned task: complete, stale, incomplete or absent, with the reasons, and who "
-        "holds its lock.",
+        "Prints where every planned task stands: complete with its time, stale and why, running where and since when, "
+        "queued on a cluster, failed with its exit code and last words, blocked behind a failed one, waiting for one "
+        "before it, incomplete or absent.",
         (*_PLAN, "--json"),
         ("ducttape main.tape status", "ducttape main.tape status 'train_*' --json"),
     ),
@@ -90,6 +91,26 @@ PAGES = {
         "Prints how a file or a task directory was made: commands, values, versions and inputs, back to the sources.",
         ("--json",),
         ("ducttape main.tape why out/mini/collect/Baseline.baseline/scores.csv",),
+    ),
+    "diff": Page(
+        "TASK REALIZATION [REALIZATION] | RUN RUN [TASK [REALIZATION ...]]",
+        "Prints what differs between two results of a task (with one REALIZATION: the present one and the one before "
+        "it, in the attic), or between two past runs, by their numbers: params, commands, packages with their files, "
+        "inputs back to the first cause, outputs, and the values in those that are JSON or one number.",
+        (*_PLAN, "--json"),
+        (
+            "ducttape main.tape diff train Size.big Size.small",
+            "ducttape main.tape diff score Baseline.baseline",
+            "ducttape main.tape diff 3 5 'score*'",
+        ),
+    ),
+    "verify": Page(
+        _TASKS,
+        "Reads all outputs again, whatever their size and time say, and compares them with the records; without TASK "
+        "the copies of packages too. Names what is missing or was changed and exits with 1. Damaged results are made "
+        "again by the next run.",
+        (*_PLAN, "--json"),
+        ("ducttape main.tape verify", "ducttape main.tape verify 'train*'"),
     ),
     "report": Page(
         _TASKS,
@@ -127,6 +148,15 @@ PAGES = {
         "Deletes results, and all planned results that follow from them. Asks first.",
         _ASK,
         ("ducttape main.tape purge decode 'Model.spire_base'",),
+    ),
+    "gc": Page(
+        "[KIND ...]",
+        "Prints what nothing needs any more, with its size and the processor time that making it again would take. "
+        "KIND is attic (results that were replaced), attempts (at tasks that are complete), packages (versions that "
+        "no result refers to) or results (that no plan of the tape reaches, and no other tape or config that is still "
+        "there); without KIND all four. With --delete it deletes them, after a question.",
+        ("-C", "-D", "-O", "--delete", "-y", "--json"),
+        ("ducttape main.tape gc", "ducttape main.tape gc attic attempts --delete"),
     ),
     "mark_done": Page(
         _SOME,

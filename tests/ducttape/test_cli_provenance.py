@@ -1,0 +1,236 @@
+"""status, diff, verify: what stands where, what differs and why, what was damaged."""
+
+import json
+import os
+import socket
+
+import pytest
+from tapes_by_hand import Place
+
+TAPE = """
+task prep > out :: text=(Lang: en="hello world" de="hallo du da") {
+  echo "$text" > $out
+}
+task train < in=$out@prep data=data.txt > model score :: seed=3 {
+  cat $in $data > $model
+  echo "{\\"bleu\\": $(wc -c < $model).5, \\"n\\": $(wc -w < $model), \\"signature\\": \\"v1\\"}" > $score
+}
+"""
+FAILING = """
+task bad < in=$model@train > out {
+  echo "no such model" >&2
+  exit 3
+}
+task silent > out {
+  :
+}
+task after < in=$out@bad > out {
+  cat $in > $out
+}
+"""
+
+
+@pytest.fixture
+def place(tmp_path):
+    place = Place(tmp_path)
+    place.tape(TAPE)
+    (tmp_path / "data.txt").write_text("data\n")
+    assert place.run("-y").returncode == 0
+    return place
+
+
+def rows(place, *words):
+    return {f"{row['task']}/{row['realization']}": row for row in json.loads(place.run(*words, "--json").stdout)}
+
+
+# --- status -----------------------------------------------------------------------------------------------------
+
+
+def test_status_tells_failed_from_blocked(place):
+    place.tape(TAPE + FAILING)
+    place.run("-y")
+    found = rows(place, "status")
+    assert found["train/Lang.de"]["status"] == "complete" and found["train/Lang.de"]["wall_seconds"] >= 0
+    bad = found["bad/Lang.de"]
+    assert (bad["status"], bad["exit_code"], bad["reason"]) == ("failed", 3, "exit code 3: no such model")
+    assert bad["since"] <= bad["failed_at"]
+    assert (found["after/Lang.de"]["status"], found["after/Lang.de"]["behind"]) == ("blocked", "bad/Lang.de")
+    silent = found["silent/Baseline.baseline"]
+    assert (silent["status"], silent["reason"]) == ("failed", "exit code 0, but output out is missing")
+    said = place.run("status", "after", "Lang.de")
+    assert said.stdout == "blocked    after/Lang.de  (behind bad/Lang.de, which failed)\n"
+    assert said.stderr == "1 blocked\n"
+
+
+def test_status_of_a_running_task(place):
+    place.tape("task slow > out {\n  mkfifo fifo\n  read x < fifo\n  echo x > $out\n}\n")
+    running = place.start("-y")
+    try:
+        directory = place.folder / "out/slow/Baseline.baseline"
+        while not (directory / "fifo").exists():
+            assert running.poll() is None
+        row = rows(place, "status")["slow/Baseline.baseline"]
+        assert row["status"] == "running" and row["host"] == socket.gethostname()
+        assert row["locked_by"] == f"{socket.gethostname()}:{running.pid}" and row["since"] > 0 and row["pid"] > 1
+        text = place.run("status").stdout
+        assert text.startswith(f"running    slow/Baseline.baseline  (on {row['host']} since ")
+    finally:
+        running.terminate()
+        running.communicate()
+    assert rows(place, "status")["slow/Baseline.baseline"]["status"] == "incomplete"
+
+
+def test_status_of_jobs_on_a_cluster(place):
+    place.tape(TAPE + FAILING.replace("silent", "queued"))
+    token = place.folder / "out/.jobs/abc"
+    token.mkdir(parents=True)
+    names = [("bad", "Lang.de"), ("bad", "Baseline.baseline"), ("queued", "Baseline.baseline")]
+    (token / "submission.json").write_text(json.dumps({"job": 77, "sent": 1000.0}))
+    (token / "tasks.jsonl").write_text("".join(json.dumps({"key": name}) + "\n" for name in names))
+    attempt = place.folder / "out/bad/Lang.de.attempts/1"
+    attempt.mkdir(parents=True)
+    (attempt / "ducttape_start.json").write_text(json.dumps({"host": "n1", "pid": 5, "start": 2000.0}))
+    result = {"outcome": "memory", "exit_code": 137, "reason": "out of memory", "job": "slurm 77_1", "host": "n2"}
+    (token / "1.result").write_text(json.dumps(result))
+    found = rows(place, "status")
+    shown = {key: [row[k] for k in ("status", "job", "host", "since")] for key, row in found.items()}
+    assert shown["bad/Lang.de"] == ["running", "slurm 77_0", "n1", 2000.0]
+    assert shown["bad/Baseline.baseline"][:3] == ["failed", "slurm 77_1", "n2"]
+    assert found["bad/Baseline.baseline"]["reason"] == "out of memory"
+    assert shown["queued/Baseline.baseline"] == ["queued", "slurm 77_2", None, 1000.0]
+    assert found["after/Baseline.baseline"]["status"] == "blocked" and found["after/Lang.de"]["status"] == "absent"
+
+
+# --- diff -------------------------------------------------------------------------------------------------------
+
+
+def test_diff_of_realizations_goes_back_to_the_first_cause(place):
+    lines = place.run("diff", "train", "Baseline.baseline", "Lang.de").stdout.splitlines()
+    assert lines[0] == "train/Baseline.baseline (run 1) -> train/Lang.de (run 1)"
+    assert lines[1:7] == [
+        "  input in: out of prep/Baseline.baseline -> out of prep/Lang.de",
+        '    param text "hello world" -> "hallo du da"',
+        "  output model differs (17 bytes)",
+        "  output score differs (42 bytes)",
+        "    n 3 -> 4 (+1)",
+        "  cost 0.0 s -> 0.0 s of CPU time",
+    ]
+    found = json.loads(place.run("diff", "train", "Lang.en", "Lang.de", "--json").stdout)
+    assert found["inputs"][0]["cause"]["step"] == ['param text "hello world" -> "hallo du da"']
+    assert found["outputs"][1]["values"] == {"n": {"old": 3, "new": 4}}
+
+
+def test_diff_with_the_result_before_and_of_two_runs(place):
+    (place.folder / "data.txt").write_text("more data\n")
+    place.tape(TAPE.replace("wc -w", "wc -l").replace("seed=3", "seed=4"))
+    place.run("-y", "exec", "train", "Lang.de")
+    lines = place.run("diff", "train", "Lang.de").stdout.splitlines()
+    assert lines[0] == "train/Lang.de (run 1, in the attic) -> train/Lang.de (run 2)"
+    assert lines[1].startswith("  command ") and lines[1].count("wc -") == 2
+    assert lines[2:4] == ["  param seed 3 -> 4", f"  input data has another content: {place.folder}/data.txt"]
+    assert "    bleu 17.5 -> 22.5 (+5)" in lines
+    runs = place.run("diff", "1", "2")
+    assert "    -task train < in=$out@prep data=data.txt > model score :: seed=3 {" in runs.stdout
+    assert "  train/Baseline.baseline is only in the plan of run 1" in runs.stdout
+    assert "  train/Lang.de\n    command " in runs.stdout and "      bleu 17.5 -> 22.5 (+5)" in runs.stdout
+    assert runs.stderr == "1 results differ, 1 are equal\n"
+    assert json.loads(place.run("diff", "1", "2", "prep", "--json").stdout)["changed"] == []
+
+
+def test_diff_names_the_files_of_a_package(tmp_path):
+    place = Place(tmp_path)
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code/a.py").write_text("1")
+    (tmp_path / "code/b.py").write_text("1")
+    place.tape("package p :: .versioner=disk .path=code {\n}\ntask t > out : p {\n  cat $p/a.py > $out\n}\n")
+    place.run("-y")
+    (tmp_path / "code/a.py").write_text("2")
+    place.run("-y")
+    lines = place.run("diff", "t", "Baseline.baseline").stdout.splitlines()
+    assert lines[1].startswith("  package p ") and lines[1].endswith(" (a.py)")
+    assert lines[2:4] == ["  output out differs (1 byte)", "    1 -> 2 (+1)"]
+
+
+def test_diff_says_what_it_needs(place):
+    for words, problem in (
+        (["train"], "diff needs two results or two runs"),
+        (["1", "9"], "there is no run 9"),
+        (["train", "Lang.de"], "there is no earlier result of train/Lang.de"),
+        (["train", "Lang.*", "Lang.de"], "means 2 results"),
+    ):
+        done = place.run("diff", *words)
+        assert done.returncode == 1 and problem in done.stderr and "hint: " in done.stderr
+    place.run("purge", "train", "Lang.de", "-y")
+    done = place.run("diff", "train", "Lang.en", "Lang.de")
+    assert done.returncode == 1 and "train/Lang.de has no result to compare" in done.stderr
+
+
+# --- verify -----------------------------------------------------------------------------------------------------
+
+
+def spoil(path, data):
+    """Replace the content of a file so that its size, if equal, and its time do not show it."""
+    before = path.stat()
+    with open(path, "r+b") as f:
+        f.truncate(len(data))
+        f.write(data)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def test_verify_finds_what_size_and_time_do_not_show(place):
+    assert place.run("verify").returncode == 0
+    model = place.folder / "out/train/Lang.de/model"
+    data = model.read_bytes()
+    # Let the files settle, so that their digests are remembered.
+    for path in (place.folder / "out").rglob("*"):
+        os.utime(path, (1e9, 1e9))
+    place.run("status")
+    spoil(model, bytes([data[0] ^ 1]) + data[1:])
+    assert "nothing to do" in place.run().stderr, "size and time give nothing away"
+    found = place.run("verify")
+    assert found.returncode == 1 and "1 results are damaged and will not be used" in found.stderr
+    assert found.stdout == (
+        f"damaged train/Lang.de: output model has other bytes than were made, as many as before (17)\n    {model}\n"
+    )
+    assert "hint: ducttape x.tape" in found.stderr
+    assert "output model was changed after the task finished" in place.run("status").stdout
+    assert "1 made; " in place.run("-y").stderr and model.read_bytes() == data
+    assert place.run("verify").returncode == 0
+
+
+def test_verify_names_truncated_grown_and_missing_outputs(place):
+    out = place.folder / "out"
+    spoil(out / "train/Lang.de/model", b"short")
+    spoil(out / "prep/Lang.de/out", b"much longer than before")
+    (out / "prep/Baseline.baseline/out").unlink()
+    found = {
+        row["task"] + "/" + row["realization"]: row["problem"]
+        for row in json.loads(place.run("verify", "--json").stdout)
+    }
+    assert found == {
+        "train/Lang.de": "is truncated or lost files: 5 bytes, 17 were made",
+        "prep/Lang.de": "has more than was made: 23 bytes, 12 were made",
+        "prep/Baseline.baseline": "is missing",
+    }
+    assert place.run("verify", "train", "Baseline.baseline").returncode == 0
+
+
+def test_verify_reads_sources_and_packages_too(tmp_path):
+    place = Place(tmp_path)
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code/a.py").write_text("1")
+    (tmp_path / "in.txt").write_text("one")
+    os.utime(tmp_path / "in.txt", (1e9, 1e9))
+    place.tape(
+        "package p :: .versioner=disk .path=code {\n}\ntask t < in=in.txt > out : p {\n  cat $in $p/* > $out\n}\n"
+    )
+    place.run("-y")
+    assert place.run("verify").returncode == 0
+    spoil(tmp_path / "in.txt", b"two")
+    copy = next((tmp_path / "out/.packages/p").glob("*/a.py"))
+    copy.write_text("2")
+    said = place.run("verify")
+    assert said.returncode == 1
+    assert "damaged input in has other bytes than before" in said.stdout
+    assert f"damaged package p: a.py has other bytes than its version says\n    {copy}" in said.stdout
+    assert "input in changed" in place.run("status").stdout
