@@ -1,7 +1,15 @@
-"""Label speech with units: NAME.units, NAME.frames.npz for each manifest and one unreadable.json.
+"""Label speech with units: NAME.units, NAME.frames.npz for each corpus and one unreadable.json.
 
     python scripts/units_label.py --encoder out/hubert --layer 2 --kmeans out/kmeans.safetensors \
         --manifest train=out/train/manifest.jsonl --manifest dev=out/dev/manifest.jsonl --out out/units
+
+A corpus is a manifest, a TSV list, a folder, tar archives or a dataset description (spire.datasets.open). One job of
+eight labels its part, and units_join.py puts the parts together; the result is the same, byte for byte:
+
+    python scripts/units_label.py --encoder hubert_large_ll60k.pt --layer 22 --kmeans kmeans_model \
+        --corpus train=configs/datasets/mls_eng_train.yml --shard 3/8 --out out/parts
+
+A run that was killed goes on where it was when the same command is given again.
 """
 
 from __future__ import annotations
@@ -9,10 +17,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from spire.errors import run_main
+from spire.datasets.loader import default_workers
+from spire.datasets.open import named_corpora, open_corpus
+from spire.datasets.shards import Shard, parse_shard
+from spire.errors import UserError, run_main
 from spire.units.encoders import encoder_for
 from spire.units.kmeans import load
-from spire.units.label import label_manifests, named_manifests
+from spire.units.label import label_corpora
+from spire.units.label_part import Settings
+from spire.units.lines import FORMS, LineForm
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -20,15 +33,40 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--encoder", required=True, help="mfcc, mfccctx, or the folder of a HuBERT")
     parser.add_argument("--layer", type=int, default=0, help="HuBERT: take features after this layer (1-based)")
     parser.add_argument("--kmeans", type=Path, required=True)
-    parser.add_argument("--manifest", action="extend", nargs="+", required=True, metavar="NAME=PATH")
+    # what to label
+    parser.add_argument("--manifest", action="extend", nargs="+", default=[], metavar="NAME=PATH")
+    parser.add_argument("--corpus", action="extend", nargs="+", default=[], metavar="NAME=CORPUS")
+    parser.add_argument("--shard", type=parse_shard, default=Shard(), help="part i/n of each corpus, i from 1")
+    # how it is written
+    parser.add_argument("--form", choices=FORMS, default="pua", help="characters, numbers, or <extra_id_N> pieces")
+    parser.add_argument("--no-dedup", action="store_true", help="keep a unit that equals the one before it")
+    parser.add_argument("--no-frames", action="store_true", help="do not keep the labels before deduplication")
+    parser.add_argument("--work", type=Path, help="folder for what a killed run continues from; default: --out")
+    # speed
     parser.add_argument("--threads", type=int, default=1, help="torch threads")
+    parser.add_argument("--workers", type=int, default=0, help="decoding processes; 0: none, -1: one for each core")
     parser.add_argument("--out", type=Path, required=True, help="folder")
     args = parser.parse_args(argv)
-    manifests = named_manifests(args.manifest)
+    corpora = named_corpora(args.manifest, "--manifest")
+    for name, spec in named_corpora(args.corpus).items():
+        if name in corpora:
+            raise UserError(f"--corpus: the name {name!r} is given twice", hint="each corpus needs its own name")
+        corpora[name] = spec
+    if not corpora:
+        raise UserError("nothing to label", hint="give --manifest NAME=PATH or --corpus NAME=CORPUS")
+    settings = Settings(
+        line=LineForm(args.form, not args.no_dedup),
+        frames=not args.no_frames,
+        workers=default_workers() if args.workers < 0 else args.workers,
+        shard=args.shard,
+        work=args.work,
+    )
     kmeans = load(args.kmeans)
     encoder = encoder_for(kmeans, args.kmeans, args.encoder, args.layer, args.threads)
-    counts = label_manifests(encoder, kmeans, manifests, args.out)
-    print(", ".join(f"{value} {name}" for name, value in counts.items()))
+    opened = {name: open_corpus(spec) for name, spec in corpora.items()}
+    counts = label_corpora(encoder, kmeans, opened, args.out, settings)
+    hours = counts.pop("samples") / 16_000 / 3600
+    print(", ".join(f"{value} {name}" for name, value in counts.items()) + f"; {hours:.3f} hours")
     return 0
 
 

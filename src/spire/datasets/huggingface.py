@@ -10,11 +10,14 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from spire.datasets.corpus import Corpus, Item, Reference, digest_of
 from spire.datasets.description import Description
 from spire.errors import UserError
 
 ROWS = 16  # read at once
+PCM_BYTES = 32_000  # a second of 16-bit samples at 16 kHz
 
 
 class HuggingFaceCorpus(Corpus):
@@ -37,6 +40,7 @@ class HuggingFaceCorpus(Corpus):
             table = _filter_mic(table, self._column, path_column, description.filter_mic)
         self.digest = digest_of(["datasets", table._fingerprint, str(len(table))])
         self.pieces = len(table)
+        self.lengths = self.weights = _lengths(table)
         self._id = id_column
         self._table = table.select_columns([self._column, *([id_column] if id_column else [])])
 
@@ -45,17 +49,18 @@ class HuggingFaceCorpus(Corpus):
             rows = self._table[start : min(start + ROWS, last)]
             for offset, audio in enumerate(rows[self._column]):
                 name = rows[self._id][offset] if self._id else None
-                yield _item(audio, name, start + offset, self._name)
+                weight = 1.0 if self.weights is None else float(self.weights[start + offset])
+                yield _item(audio, name, start + offset, weight, self._name)
 
 
-def _item(audio: dict | None, name: object, row: int, dataset: str) -> Item:
+def _item(audio: dict | None, name: object, row: int, weight: float, dataset: str) -> Item:
     path = (audio or {}).get("path") or ""
     identifier = str(name) if name is not None else os.path.splitext(os.path.basename(path))[0] or str(row)
     if audio and audio.get("bytes") is not None:
-        return Item(identifier, Reference(path or f"{dataset} row {row}", data=audio["bytes"]))
+        return Item(identifier, Reference(path or f"{dataset} row {row}", data=audio["bytes"]), weight)
     if path and "://" not in path:
-        return Item(identifier, Reference(path))
-    return Item(identifier, None, problem=f"{path}: audio outside of the table" if path else "no audio in this row")
+        return Item(identifier, Reference(path), weight)
+    return Item(identifier, None, weight, f"{path}: audio outside of the table" if path else "no audio in this row")
 
 
 def _load(description: Description):
@@ -101,6 +106,20 @@ def _audio_column(table, name: str) -> str:
     if not columns:
         raise UserError(f"{name}: no column holds audio", hint="columns: " + ", ".join(table.column_names))
     return "audio" if "audio" in columns else columns[0]
+
+
+def _lengths(table) -> np.ndarray | None:
+    """[rows] float64 seconds, where columns of the published corpora say them (spec 6)."""
+    for columns, seconds in (
+        (("begin_time", "end_time"), lambda begin, end: end - begin),  # GigaSpeech
+        (("audio_duration",), lambda duration: duration),  # MLS
+        (("wav_filesize",), lambda size: size / PCM_BYTES),  # SPGISpeech
+    ):
+        if all(name in table.column_names for name in columns):
+            arrays = [np.array(table[name][:], np.float64) for name in columns]
+            lengths = seconds(*arrays)
+            return np.where(np.isfinite(lengths) & (lengths > 0), lengths, 0.0)
+    return None
 
 
 def _filter_mic(table, audio_column: str, path_column: str | None, microphone: str):

@@ -1,41 +1,35 @@
-"""Manifests to units files: one line an utterance, in manifest order, whatever can or cannot be read.
+"""Corpora to units files: one line an utterance, in corpus order, whatever can or cannot be read.
 
 NAME.units: deduplicated units as private-use characters; an utterance that is unreadable or shorter than a frame is an
 empty line and is listed in unreadable.json. NAME.frames.npz: the labels before deduplication (`ids` [all frames],
-`lengths` [utterances]). All files of a run appear together at its end, or none.
+`lengths` [utterances]). NAME.labels.json: what was labelled with what. All files of a run appear together at its end,
+or none; a killed run goes on where it was and ends with the same bytes (spire.units.label_part).
 """
 
 from __future__ import annotations
 
-import io
-import json
-import os
+import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from spire.audio import load_utterance
+from spire.datasets.corpus import Corpus
+from spire.datasets.local import ManifestCorpus
+from spire.datasets.open import named_corpora
 from spire.errors import UserError
-from spire.manifest import Utterance, read_manifest
-from spire.progress import Progress
+from spire.manifest import Utterance
+from spire.textfiles import write_json
 from spire.units.encoder import Encoder
 from spire.units.kmeans import KMeans
+from spire.units.label_part import COUNTS, PartLabelling, Settings
 from spire.units.mfcc import WINDOW
-from spire.units.text import deduplicate, to_pua
 
 
 def named_manifests(items: Iterable[str]) -> dict[str, Path]:
     """`NAME=PATH` arguments as {name: path}; UserError for another form, a repeated name, a name unfit for a file."""
-    named: dict[str, Path] = {}
-    for item in items:
-        name, equals, path = item.partition("=")
-        if not equals or not path or not name.replace("-", "").replace("_", "").isalnum():
-            raise UserError(f"--manifest {item!r} is not NAME=PATH", hint="for example dev=dev/manifest.jsonl")
-        if name in named:
-            raise UserError(f"--manifest: the name {name!r} is given twice", hint="each manifest needs its own name")
-        named[name] = Path(path)
-    return named
+    return {name: Path(path) for name, path in named_corpora(items, "--manifest").items()}
 
 
 class AudioReader:
@@ -57,42 +51,51 @@ class AudioReader:
             yield wav
 
 
-def label_manifests(encoder: Encoder, kmeans: KMeans, manifests: dict[str, Path], out: Path) -> dict[str, int]:
-    """Label every manifest into the folder `out`; returns counts (utterances, frames, units, unreadable).
+def label_manifests(
+    encoder: Encoder, kmeans: KMeans, manifests: dict[str, Path], out: Path, settings: Settings | None = None
+) -> dict[str, int]:
+    """`label_corpora` of manifests."""
+    return label_corpora(
+        encoder, kmeans, {name: ManifestCorpus(path) for name, path in manifests.items()}, out, settings
+    )
 
-    UserError when not a single utterance of all manifests gives a frame: the paths are wrong then, not the audio.
+
+def label_corpora(
+    encoder: Encoder, kmeans: KMeans, corpora: dict[str, Corpus], out: Path, settings: Settings | None = None
+) -> dict[str, int]:
+    """Label every corpus, or one part of each, into the folder `out`; returns counts (utterances, frames, units,
+    unreadable, samples). What is there already, labelled with the same things, is not labelled again.
+
+    UserError when not a single utterance of all corpora gives a frame: the paths are wrong then, not the audio. (Of a
+    part this is only printed; `join` refuses a whole without frames.)
     """
+    settings = settings or Settings()
     out = Path(out)
-    loaded = {name: read_manifest(path) for name, path in manifests.items()}
-    reader = AudioReader()
-    files: dict[str, bytes] = {}
-    counts = {"utterances": 0, "frames": 0, "units": 0, "unreadable": 0}
-    seconds = sum(u.duration for utterances in loaded.values() for u in utterances)
-    with Progress("label", total=seconds, unit="s of audio") as progress:
-        for name, utterances in loaded.items():
-            lines, frames = [], []
-            for features in encoder.stream(reader.read(name, utterances)):
-                ids = kmeans.label(features)
-                frames.append(ids)
-                units = deduplicate(ids)
-                lines.append(to_pua(units) + "\n")
-                counts["units"] += len(units)
-                progress.advance(utterances[len(lines) - 1].duration, note=name)
-            if len(lines) != len(utterances):
-                raise RuntimeError(f"{name}: {len(lines)} label lines for {len(utterances)} utterances")
-            counts["utterances"] += len(lines)
-            counts["frames"] += sum(map(len, frames))
-            files[f"{name}.units"] = "".join(lines).encode()
-            files[f"{name}.frames.npz"] = _frames_file(frames)
-    counts["unreadable"] = len(reader.problems)
+    existed = out.exists()
+    parts = [PartLabelling(name, corpus, encoder, kmeans, out, settings) for name, corpus in corpora.items()]
+    counts = dict.fromkeys(COUNTS, 0)
+    for part in parts:
+        for key, value in part.run().items():
+            counts[key] += value
     if counts["utterances"] and not counts["frames"]:
-        first = reader.problems[0]
-        raise UserError(
-            f"none of the {counts['utterances']} utterances could be labelled; the first: {first['reason']}",
-            hint=f"check the audio paths in {manifests[first['manifest']]}: they are relative to its folder",
-        )
-    files["unreadable.json"] = (json.dumps(reader.problems, indent=1, ensure_ascii=False) + "\n").encode()
-    _write_together(out, files)
+        first = next(problem for part in parts for problem in part.problems())
+        reason = f"none of the {counts['utterances']} utterances could be labelled; the first: {first['reason']}"
+        if settings.shard.parts == 1:
+            for part in parts:
+                part.discard()
+            if not existed:
+                shutil.rmtree(out, ignore_errors=True)
+            raise UserError(reason, hint="check the audio paths: those in a manifest are relative to its folder")
+        print(f"warning: {reason}", flush=True)
+    problems = [
+        {"manifest": part.name, "id": problem["id"], "reason": problem["reason"]}
+        for part in parts
+        for problem in part.problems()
+    ]
+    for part in parts:
+        part.publish()
+    if settings.shard.parts == 1:
+        write_json(out / "unreadable.json", problems)
     return counts
 
 
@@ -108,24 +111,3 @@ def read_frames(path: str | Path) -> list[np.ndarray]:
     if lengths.sum() != len(ids):
         raise UserError(f"{path}: lengths add up to {lengths.sum()}, there are {len(ids)} labels", hint="make it again")
     return np.split(ids, np.cumsum(lengths)[:-1]) if len(lengths) else []
-
-
-def _frames_file(frames: list[np.ndarray]) -> bytes:
-    buffer = io.BytesIO()
-    ids = np.concatenate([np.zeros(0, np.int32), *frames]).astype(np.int32)
-    np.savez(buffer, ids=ids, lengths=np.array([len(f) for f in frames], np.int32))
-    return buffer.getvalue()
-
-
-def _write_together(folder: Path, files: dict[str, bytes]) -> None:
-    """Write all under temporary names first, so that a full disk or a kill leaves no file that looks finished."""
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = {name: folder / f".{name}.{os.getpid()}.partial" for name in files}
-    try:
-        for name, data in files.items():
-            partial[name].write_bytes(data)
-        for name in files:
-            os.replace(partial[name], folder / name)
-    finally:
-        for path in partial.values():
-            path.unlink(missing_ok=True)
