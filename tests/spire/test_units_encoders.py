@@ -15,7 +15,7 @@ from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
 from spire.errors import UserError  # noqa: E402
-from spire.units import w2v_bert_encoder  # noqa: E402
+from spire.units import w2v_bert_encoder, whisper_encoder  # noqa: E402
 from spire.units.encoders import encoder_for, open_encoder  # noqa: E402
 from spire.units.kmeans import KMeans  # noqa: E402
 from spire.units.logmel import stacked_fbank, whisper_logmel  # noqa: E402
@@ -101,9 +101,9 @@ def test_digital_silence_has_finite_features(w2v, whisper):
 @pytest.mark.parametrize("layer", [1, 2, 3])
 def test_w2v_bert_is_that_of_transformers(w2v, layer):
     folder, theirs = w2v
-    for samples in (560, 16_000, 33_333):
+    for samples in (560, 16_000, 100_000):
         inputs = transformers.SeamlessM4TFeatureExtractor()(
-            [speech(samples), speech(40_000, 1)], sampling_rate=16_000, return_tensors="pt"
+            [speech(samples), speech(110_000, 1)], sampling_rate=16_000, return_tensors="pt"
         )
         with torch.no_grad():
             states = theirs(**inputs, output_hidden_states=True).hidden_states
@@ -154,10 +154,23 @@ def test_whisper_frames_are_those_of_the_pooled_mask(whisper):
 
 @pytest.fixture(scope="module")
 def opened(w2v, whisper):
-    return {"w2v-bert": open_encoder(w2v[0], 3), "whisper": open_encoder(whisper[0], 3)}
+    """Encoders as on a CPU (one window at a time), and in batches as on a GPU."""
+    encoders = {"w2v-bert": open_encoder(w2v[0], 3), "whisper": open_encoder(whisper[0], 3)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(w2v_bert_encoder.BATCH_FRAMES, "cpu", 200)
+        patch.setitem(whisper_encoder.ROWS, "cpu", 3)
+        batched = {"w2v-bert batched": open_encoder(w2v[0], 3), "whisper batched": open_encoder(whisper[0], 3)}
+    return encoders | batched
 
 
-@pytest.mark.parametrize("name", ["w2v-bert", "whisper"])
+def test_batches_give_nearly_the_same_as_one_at_a_time(opened):
+    """Nearly, since products of another shape round differently: a device is part of what features depend on."""
+    for name in ("w2v-bert", "whisper"):
+        alone, batched = (opened[key].features(speech(9000)) for key in (name, f"{name} batched"))
+        assert np.abs(alone - batched).max() < 1e-5
+
+
+@pytest.mark.parametrize("name", ["w2v-bert", "w2v-bert batched", "whisper", "whisper batched"])
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.integers(0, 20_000), max_size=8), st.randoms(use_true_random=False), st.integers(1, 10**6))
 def test_features_do_not_depend_on_company_order_or_read_ahead(opened, name, lengths, random, read_ahead):
@@ -212,7 +225,7 @@ def test_memory_of_finished_utterances_behind_a_waiting_one_is_bounded(opened, m
             read += 1
             yield speech(n)
 
-    first = next(iter(opened["w2v-bert"].stream(wavs())))
+    first = next(iter(opened["w2v-bert batched"].stream(wavs())))
     assert len(first) == 93 and read < 80
 
 

@@ -24,9 +24,9 @@ from spire.units.w2v_bert import load_w2v_bert
 from spire.units.weights import digest
 from spire.units.windows import Window, cut, stream_windows
 
-BUCKET = 20  # frames: lengths are padded up to a multiple of this
-BATCH_FRAMES = 1600  # frames of a batch, padding included
-BATCH_FRAMES_GPU = 30_000
+# One utterance keeps a CPU core busy; batches would only add padding. A GPU needs them.
+BATCH_FRAMES = {"cpu": 0, "cuda": 30_000}  # frames of a batch, padding included; 0: one window at a time
+BUCKET = 20  # frames: in batches, lengths are padded up to a multiple of this
 WINDOW_FRAMES = 5000
 READ_AHEAD = 16_000_000  # input values waiting for company: 2,000 s
 
@@ -56,7 +56,7 @@ class W2vBertEncoder(Encoder):
         self.layer, self.eps, self.dim = layer, eps, model.shape.hidden_size
         self.set_final_norm(final_norm, final_norm_of(model.encoder.layers[-1].final_layer_norm))
         self.model, self._device, self._dtype = place(model, device, dtype)
-        self._batch_frames = BATCH_FRAMES if self._device.type == "cpu" else BATCH_FRAMES_GPU
+        self._batch_frames = BATCH_FRAMES.get(self._device.type, 0)
         self.digest = digest(folder)
 
     def _raw_stream(self, wavs: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
@@ -66,8 +66,9 @@ class W2vBertEncoder(Encoder):
 
     def _windows(self, wav: np.ndarray) -> list[Window]:
         mels = stacked_fbank(wav, self.eps)
+        multiple = BUCKET if self._batch_frames else 1
         return [
-            Window(-(-(stop - start) // BUCKET) * BUCKET, mels[start:stop], first, stop - start)
+            Window(-(-(stop - start) // multiple) * multiple, mels[start:stop], first, stop - start)
             for start, stop, first in cut(len(mels), WINDOW_FRAMES)
         ]
 

@@ -26,7 +26,7 @@ from spire.units.whisper import load_whisper
 from spire.units.windows import Window, cut, stream_windows
 
 SAMPLES = 320  # of one frame
-ROWS_GPU = 16  # windows of a batch; one fills a CPU
+ROWS = {"cpu": 1, "cuda": 16}  # windows of a batch: one keeps a CPU core busy
 READ_AHEAD = 32_000_000  # input values waiting for company
 
 
@@ -54,7 +54,7 @@ class WhisperEncoder(Encoder):
         self.layer, self.dim = layer, model.shape.d_model
         self.set_final_norm(final_norm, final_norm_of(model.layer_norm))
         self.model, self._device, self._dtype = place(model, device, dtype)
-        self._window_rows = 1 if self._device.type == "cpu" else ROWS_GPU
+        self._window_rows = ROWS.get(self._device.type, 1)
         self.digest = digest(folder)
 
     def _raw_stream(self, wavs: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
