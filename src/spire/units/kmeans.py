@@ -38,6 +38,18 @@ class KMeans:
         return nearest(features, self.centroids)
 
 
+@dataclass(frozen=True)
+class Training:
+    """What a training of k-means gives: centroids [K, D] float32; history [{batches, passes, frames, inertia}] of its
+    checks; inertia (of frames set aside, None without any); frames labelled in training; why it stopped."""
+
+    centroids: np.ndarray
+    history: list[dict]
+    inertia: float | None
+    frames: int
+    reason: str
+
+
 def nearest(features: np.ndarray, centroids: np.ndarray) -> np.ndarray:
     """Index of the first nearest centroid, [T] int32; |c|^2 in the centroids' own precision, the rest in float32."""
     offset = ((centroids * centroids).sum(axis=1) * 0.5).astype(np.float32)

@@ -1,7 +1,8 @@
-"""Frames to learn a k-means from: whole utterances in a seeded order until there are enough."""
+"""Frames to learn a k-means from straight from audio: whole utterances in a seeded order until there are enough."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -37,3 +38,19 @@ def sample_frames(encoder: Encoder, manifest: Path, frames: int, seed: int) -> n
         reason = f"; the first: {reader.problems[0]['reason']}" if reader.problems else ""
         raise UserError(f"{manifest}: no frame in {len(utterances)} utterances{reason}", hint="check the audio paths")
     return np.concatenate(parts)
+
+
+def sample_corpora(
+    encoder: Encoder, manifests: Sequence[Path], weights: Sequence[float] | None, frames: int, seed: int
+) -> list[np.ndarray]:
+    """`sample_frames` of each manifest, which gives its weight's share of `frames`; by default its share of the audio.
+
+    UserError as `sample_frames`, and when weights are not one positive number for each manifest.
+    """
+    if weights is None:
+        weights = [sum(u.duration for u in read_manifest(path)) or 1.0 for path in manifests]
+    if len(weights) != len(manifests) or not all(np.isfinite(w) and w > 0 for w in weights):
+        reason = f"weights {list(weights)} for {len(manifests)} manifests"
+        raise UserError(reason, hint="--weights takes one positive number for each manifest, in their order")
+    shares = [max(1, round(frames * w / sum(weights))) for w in weights]
+    return [sample_frames(encoder, path, n, seed) for path, n in zip(manifests, shares, strict=True)]
