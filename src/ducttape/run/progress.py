@@ -62,6 +62,9 @@ class _Echo:
     def copy(self, final: bool = False) -> None:
         for i, (path, stream) in enumerate(self._logs):
             try:
+                # Most tasks say nothing, and asking for a size is cheaper than opening.
+                if os.stat(path).st_size <= self._read[i]:
+                    continue
                 with open(path, "rb") as f:
                     f.seek(self._read[i])
                     data = f.read()
@@ -82,6 +85,7 @@ class Lines:
 
     def __init__(self, total: int, paint=None, echo: bool = True):
         self._total, self._done = total, 0
+        self._last = 0.0
         self._paint = paint or (lambda text, kind: text)
         self._echo_wanted = echo
         self._echoes: dict[TaskKey, _Echo] = {}
@@ -134,8 +138,11 @@ class Lines:
         self.say("interrupted", f"ending {running} running tasks")
 
     def tick(self) -> None:
-        for echo in self._echoes.values():
-            echo.copy()
+        now = time.monotonic()
+        if now - self._last >= self.interval:
+            self._last = now
+            for echo in self._echoes.values():
+                echo.copy()
 
 
 class Live(Lines):
@@ -150,7 +157,6 @@ class Live(Lines):
         self._directories: dict[TaskKey, Path] = {}
         self._jobs: Mapping[TaskKey, str] = {}
         self._failures = 0
-        self._last = 0.0
 
     def __enter__(self):
         from rich.console import Console

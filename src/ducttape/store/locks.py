@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
 import os
 import secrets
 import socket
@@ -28,6 +29,7 @@ def process_start(pid: int) -> str | None:
     return None if fields[0] in (b"Z", b"X") else fields[19].decode()
 
 
+@functools.cache
 def boot_id() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -35,6 +37,7 @@ def boot_id() -> str:
         return ""
 
 
+@functools.cache
 def _namespace() -> str:
     try:
         return os.readlink("/proc/self/ns/pid").strip("pid:[]")
