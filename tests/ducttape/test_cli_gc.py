@@ -105,11 +105,10 @@ def test_a_live_controller_and_jobs_keep_theirs(place):
     lock.write_text("another-host:1\n")
     job = place.folder / "out/.jobs/abc"
     job.mkdir(parents=True)
-    (job / "submission.json").write_text('{"job": 5}')
-    (job / "tasks.jsonl").write_text('{"key": ["train", "Lang.de"]}\n')
+    (job / "submission.json").write_text('{"job": 5, "array": false, "tasks": {"0": ["train", "Lang.de"]}}')
     can_go, kept = listed(place)
     assert can_go == {}
-    assert kept == {"prep/Lang.de": "another-host:1 works on it", "train/Lang.de": "slurm 5_0 works on it"}
+    assert kept == {"prep/Lang.de": "another-host:1 works on it", "train/Lang.de": "slurm 5 works on it"}
 
 
 def test_attempts_of_finished_tasks_only(place):

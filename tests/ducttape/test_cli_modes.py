@@ -72,7 +72,8 @@ def test_explain(made):
 
 def test_report(made):
     lines = made.run("report").stdout.splitlines()
-    assert lines[0].split() == ["task", "realization", "wall", "cpu", "memory"] and "4 of 4 tasks" in lines[-1]
+    assert lines[0].split() == ["task", "realization", "wall", "cpu", "memory", "outputs"]
+    assert lines[-3].split()[:2] == ["prep", "2"] and "4 of 4 tasks" in lines[-1]
     assert json.loads(made.run("report", "--json").stdout)[0]["cpu_seconds"] >= 0
 
 

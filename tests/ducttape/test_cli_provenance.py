@@ -85,13 +85,16 @@ def test_status_of_jobs_on_a_cluster(place):
     token = place.folder / "out/.jobs/abc"
     token.mkdir(parents=True)
     names = [("bad", "Lang.de"), ("bad", "Baseline.baseline"), ("queued", "Baseline.baseline")]
-    (token / "submission.json").write_text(json.dumps({"job": 77, "sent": 1000.0}))
-    (token / "tasks.jsonl").write_text("".join(json.dumps({"key": name}) + "\n" for name in names))
+    tasks = {str(i): name for i, name in enumerate([*names, ("train", "Lang.de")])}
+    submission = {"job": "77", "array": True, "created": 1000.0, "tasks": tasks}
+    (token / "submission.json").write_text(json.dumps(submission))
+    (token / "collected").write_text("3\n")
+    (token / "results").mkdir()
     attempt = place.folder / "out/bad/Lang.de.attempts/1"
     attempt.mkdir(parents=True)
     (attempt / "ducttape_start.json").write_text(json.dumps({"host": "n1", "pid": 5, "start": 2000.0}))
     result = {"outcome": "memory", "exit_code": 137, "reason": "out of memory", "job": "slurm 77_1", "host": "n2"}
-    (token / "1.result").write_text(json.dumps(result))
+    (token / "results/1.json").write_text(json.dumps(result))
     found = rows(place, "status")
     shown = {key: [row[k] for k in ("status", "job", "host", "since")] for key, row in found.items()}
     assert shown["bad/Lang.de"] == ["running", "slurm 77_0", "n1", 2000.0]
@@ -234,3 +237,40 @@ def test_verify_reads_sources_and_packages_too(tmp_path):
     assert "damaged input in has other bytes than before" in said.stdout
     assert f"damaged package p: a.py has other bytes than its version says\n    {copy}" in said.stdout
     assert "input in changed" in place.run("status").stdout
+
+
+# --- why and report ---------------------------------------------------------------------------------------------
+
+
+def test_why_follows_what_was_replaced_into_the_attic(place):
+    place.run("exec", "train", "Lang.de", "-y")
+    place.tape(TAPE.replace("hallo du da", "guten tag"))
+    place.run("-y", "exec", "prep", "Lang.de")
+    lines = place.run("why", "out/train/Lang.de/score").stdout.splitlines()
+    assert lines[1].startswith("  output score (blake3 ") and lines[1].endswith(", 42 bytes)")
+    made = next(line for line in lines if "made by prep/Lang.de" in line)
+    assert f"; now in the attic: {place.folder}/out/.attic/1/prep/Lang.de" in made
+    assert '        param text = "hallo du da"' in lines
+    assert any(line.startswith("    input in = out of prep/Lang.de (blake3 ") and "12 bytes)" in line for line in lines)
+    (place.folder / "out/train/Lang.de/score").write_text("0")
+    assert "42 bytes, changed since)" in place.run("why", "out/train/Lang.de/score").stdout
+    chain = json.loads(place.run("why", "out/train/Lang.de", "--json").stdout)
+    assert chain["prep/Lang.de"]["directory"].endswith("/.attic/1/prep/Lang.de")
+
+
+def test_why_names_the_job_and_the_attempts(place):
+    path = place.folder / "out/prep/Lang.de/ducttape_record.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {"job": "slurm 12_3", "attempts": 2}))
+    assert ", slurm 12_3, in 2 attempts\n" in place.run("why", "out/prep/Lang.de").stdout
+    row = rows(place, "report")["prep/Lang.de"]
+    assert (row["job"], row["attempts"], row["output_bytes"]) == ("slurm 12_3", 2, 12)
+
+
+def test_report_tells_what_failed_attempts_took(place):
+    place.tape(TAPE + FAILING.replace("exit 3", "sleep 0.3; exit 3"))
+    place.run("-y", "-j", "4")
+    lines = place.run("report").stdout.splitlines()
+    assert lines[-1].split()[:5] == ["total", "4", "of", "9", "tasks"]
+    failed = lines[-2].split()
+    assert failed[:3] == ["failed", "3", "attempts"] and 0.6 <= float(failed[3]) < 30 and failed[5:] == ["--"] * 3

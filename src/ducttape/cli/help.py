@@ -88,7 +88,8 @@ PAGES = {
     ),
     "why": Page(
         "PATH",
-        "Prints how a file or a task directory was made: commands, values, versions and inputs, back to the sources.",
+        "Prints how a file or a task directory was made: commands, values, versions and inputs with their digests, "
+        "back to the sources. Results that were replaced since are followed into the attic.",
         ("--json",),
         ("ducttape main.tape why out/mini/collect/Baseline.baseline/scores.csv",),
     ),
@@ -114,7 +115,8 @@ PAGES = {
     ),
     "report": Page(
         _TASKS,
-        "Prints what every complete task cost: time, processor time, memory.",
+        "Prints what every complete task cost: time, processor time, memory, bytes of its outputs; then the sums by "
+        "task, and the time that failed attempts took.",
         (*_PLAN, "--json"),
         ("ducttape main.tape report",),
     ),

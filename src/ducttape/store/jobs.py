@@ -1,7 +1,8 @@
 """What the submissions to clusters have in hand, as their folders `BASE/.jobs/TOKEN/` say; asks no cluster.
 
-`submission.json` has the number of the job once it is known (`job`), `tasks.jsonl` one task a line (`key`), in the
-order of the array; `INDEX.result` is the last word of a job that ended. A folder goes when all its tasks are collected.
+`submission.json` has the tasks by their number in the array (`tasks`), when they were sent (`created`) and the number
+of the job once it is known (`job`); `results/N.json` is the last word of a task's job; `collected` lists the numbers
+that nobody looks after any more. See `run/slurm_journal.py`, which writes them.
 """
 
 from __future__ import annotations
@@ -19,17 +20,15 @@ from ducttape.store.layout import Layout
 class Job:
     """One task of a submission: the name of its job for people, and when it was sent (seconds since the epoch).
 
-    `reason`, `exit_code`, `host` and `directory` are those of a job that ended without making its task complete.
+    `reason`, `exit_code` and `host` are those of a job that ended without making its task complete.
     """
 
     name: str
     sent: float | None = None
     ended: bool = False
-    failed: bool = False
     reason: str = ""
-    exit_code: int | None = None
+    exit_code: int = 0
     host: str | None = None
-    directory: Path | None = None
 
 
 def submitted(layout: Layout) -> dict[TaskKey, Job]:
@@ -37,20 +36,21 @@ def submitted(layout: Layout) -> dict[TaskKey, Job]:
     found: dict[TaskKey, Job] = {}
     for folder in _submissions(layout.jobs):
         data = read_object(folder / "submission.json")
-        number, sent = data.get("job"), data.get("sent")
-        for index, key in enumerate(_tasks(folder / "tasks.jsonl")):
-            name = f"slurm {number}_{index}" if number else "slurm, not yet numbered"
-            result = read_object(folder / f"{index}.result")
-            directory = result.get("directory")
-            found[key] = Job(
+        tasks, number, sent = data.get("tasks"), data.get("job"), data.get("created")
+        collected = _collected(folder)
+        for index, key in tasks.items() if isinstance(tasks, dict) else ():
+            if index in collected or not (isinstance(key, list) and len(key) == 2):
+                continue
+            name = "slurm job, being sent" if not number else f"slurm {number}"
+            name += f"_{index}" if number and data.get("array") else ""
+            result = read_object(folder / "results" / f"{index}.json")
+            found[TaskKey(*key)] = Job(
                 result.get("job") or name,
                 sent if isinstance(sent, int | float) else None,
                 bool(result),
-                bool(result.get("exit_code")),
                 result.get("reason") or "",
-                result.get("exit_code"),
+                result.get("exit_code") or 0,
                 result.get("host"),
-                Path(directory) if directory else None,
             )
     return found
 
@@ -65,21 +65,16 @@ def read_object(path: Path) -> dict:
 
 
 def _submissions(folder: Path) -> list[Path]:
+    """The folders of submissions, in the order in which they were sent; one with a dot is still being written."""
     try:
-        entries = [e for e in os.scandir(folder) if e.is_dir(follow_symlinks=False)]
-        return [Path(e.path) for e in sorted(entries, key=lambda e: (e.stat().st_mtime, e.name))]
+        # A token begins with the time.
+        return [folder / name for name in sorted(os.listdir(folder)) if not name.startswith(".")]
     except OSError:
         return []
 
 
-def _tasks(path: Path) -> list[TaskKey]:
-    found = []
+def _collected(folder: Path) -> frozenset[str]:
     try:
-        with open(path, encoding="utf-8", errors="replace") as f:
-            for line in f:
-                task, realization = json.loads(line)["key"]
-                found.append(TaskKey(task, realization))
-    except (OSError, ValueError, KeyError, TypeError):
-        # A submission that is being written: what is whole counts.
-        return found
-    return found
+        return frozenset((folder / "collected").read_text(encoding="ascii").split())
+    except OSError:
+        return frozenset()

@@ -69,7 +69,7 @@ def _situation(layout: Layout, key: TaskKey, state: State, job: Job | None) -> S
     if state.done:
         return here
     directory = layout.directory(key)
-    if job is not None and job.failed:
+    if job is not None and job.exit_code:
         here.label, here.job, here.host = "failed", job.name, job.host
         here.reason, here.exit_code = job.reason or in_words(job.exit_code), job.exit_code
     elif job is not None and not job.ended:
