@@ -273,7 +273,7 @@ def test_a_kmeans_brings_its_settings_along(w2v):
     folder, _ = w2v
     made = open_encoder(folder, 2, "mean", 1, final_norm="keep", pooling="max", pooling_width=2, eps=1e-5)
     kmeans = KMeans(np.zeros((3, 16), np.float32), made.metadata())
-    encoder = encoder_for(kmeans, "k", folder, 2)
+    encoder = encoder_for(kmeans, "k", folder)
     assert encoder.metadata() == made.metadata()
     assert np.array_equal(encoder.features(speech(9000)), made.features(speech(9000)))
     assert not encoder.plain and open_encoder(folder, 2).plain
@@ -343,6 +343,7 @@ def test_refusals(w2v, whisper, tmp_path):
             ({"hidden_size": 18}, "another shape"),
             ({"hidden_size": "many"}, "not a positive integer"),
             ({"num_attention_heads": 3}, "must divide"),
+            ({"layer_norm_eps": "small"}, "layer_norm_eps is 'small'"),
         )
     ):
         with pytest.raises(UserError, match=message):

@@ -40,7 +40,7 @@ def open_encoder(
         _refuse_eps(spec, eps)
         encoder.set_final_norm(final_norm, None)
     elif not Path(spec).is_dir():
-        hint = "mfcc, mfccctx, or a folder with config.json and model.safetensors"
+        hint = "mfcc, mfccctx, or a folder with config.json and model.safetensors, such as units_import.py makes"
         raise UserError(f"{spec}: no such encoder", hint)
     else:
         common = {"threads": threads, "device": device, "dtype": dtype}
@@ -102,11 +102,13 @@ def encoder_for(
 ) -> Encoder:
     """The encoder, with the final norm, smoothing, pooling, normalization and eps that the k-means was made with.
 
-    What an older or a published k-means does not say is as published. UserError when the two do not belong together.
+    Layer 0 is the layer it was made with. What an older or a published k-means does not say is as published. UserError
+    when the two do not belong together.
     """
     known = kmeans.metadata
     hint = "make it again with units_kmeans.py"
-    numbers = {key: known.get(key, default) for key, default in (("smoothing", "0"), ("pooling_width", "1"))}
+    defaults = {"layer": "0", "smoothing": "0", "pooling_width": "1"}
+    numbers = {key: known.get(key, default) for key, default in defaults.items()}
     for key, value in numbers.items():
         if not (value.isascii() and value.isdecimal()):
             raise UserError(f"{kmeans_path}: {key} is {value!r}", hint)
@@ -116,7 +118,7 @@ def encoder_for(
         raise UserError(f"{kmeans_path}: eps is {known['eps']!r}", hint) from e
     encoder = open_encoder(
         spec,
-        layer,
+        layer or int(numbers["layer"]),
         known.get("normalization", "none"),
         int(numbers["smoothing"]),
         threads,

@@ -54,7 +54,10 @@ class W2vBertShape:
     def from_config(cls, config: dict, folder: str | Path) -> W2vBertShape:
         """From a config.json's content; UserError for an architecture this file does not compute."""
         require(config, NEEDED, folder)
-        shape = cls(**sizes(config, SIZES, folder), layer_norm_eps=float(config.get("layer_norm_eps", 1e-5)))
+        eps = config.get("layer_norm_eps", 1e-5)
+        if not isinstance(eps, float) or not 0 < eps < 1:
+            raise UserError(f"{folder}/config.json: layer_norm_eps is {eps!r}, not between 0 and 1", "check the file")
+        shape = cls(**sizes(config, SIZES, folder), layer_norm_eps=eps)
         if shape.hidden_size % shape.num_attention_heads:
             raise UserError(f"{folder}/config.json: num_attention_heads must divide hidden_size", "check the file")
         return shape

@@ -34,7 +34,7 @@ READ_AHEAD = 16_000_000  # input values waiting for company: 2,000 s
 class W2vBertEncoder(Encoder):
     """Features after `layer` (1-based) of the w2v-BERT in `folder`; `dim` is its hidden size."""
 
-    name = "w2v-bert"
+    name = "wav2vec2-bert"
 
     def __init__(
         self,

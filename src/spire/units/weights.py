@@ -24,7 +24,7 @@ def read_config(folder: str | Path) -> dict:
     path = Path(folder) / "config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as e:
+    except (OSError, ValueError, RecursionError) as e:
         raise UserError(f"{path}: cannot be read: {e}", HINT) from e
     if not isinstance(config, dict):
         raise UserError(f"{path}: not a JSON object", HINT)
@@ -56,7 +56,7 @@ def weight_files(folder: str | Path) -> list[Path]:
         return [single]
     try:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as e:
+    except (OSError, ValueError, RecursionError, KeyError, AttributeError, TypeError) as e:
         raise UserError(f"{index}: cannot be read: {e}", HINT) from e
     if any(not isinstance(name, str) or Path(name).name != name for name in names):
         raise UserError(f"{index}: a shard lies outside the folder", HINT)
