@@ -1,5 +1,5 @@
-"""`report`: what every complete task cost, on stdout: wall and CPU seconds, peak memory of its largest process, bytes of
-its outputs; then the sums by task, and the time that failed attempts took; `--json` too (complete tasks only).
+"""`report`: what every complete task cost, on stdout: wall and CPU seconds, peak memory of its largest process, bytes
+of its outputs; then the sums by task, and the time that failed attempts took; `--json` too (complete tasks only).
 """
 
 from __future__ import annotations
