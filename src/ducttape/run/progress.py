@@ -251,3 +251,6 @@ class Silent(Lines):
 
     def say(self, kind: str, text: str) -> None:
         return
+
+    def tick(self) -> None:
+        return
