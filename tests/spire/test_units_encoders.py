@@ -155,22 +155,22 @@ def test_whisper_frames_are_those_of_the_pooled_mask(whisper):
 @pytest.fixture(scope="module")
 def opened(w2v, whisper):
     """Encoders as on a CPU (one window at a time), and in batches as on a GPU."""
-    encoders = {"w2v-bert": open_encoder(w2v[0], 3), "whisper": open_encoder(whisper[0], 3)}
+    encoders = {"wav2vec2-bert": open_encoder(w2v[0], 3), "whisper": open_encoder(whisper[0], 3)}
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(w2v_bert_encoder.BATCH_FRAMES, "cpu", 200)
         patch.setitem(whisper_encoder.ROWS, "cpu", 3)
-        batched = {"w2v-bert batched": open_encoder(w2v[0], 3), "whisper batched": open_encoder(whisper[0], 3)}
+        batched = {"wav2vec2-bert batched": open_encoder(w2v[0], 3), "whisper batched": open_encoder(whisper[0], 3)}
     return encoders | batched
 
 
 def test_batches_give_nearly_the_same_as_one_at_a_time(opened):
     """Nearly, since products of another shape round differently: a device is part of what features depend on."""
-    for name in ("w2v-bert", "whisper"):
+    for name in ("wav2vec2-bert", "whisper"):
         alone, batched = (opened[key].features(speech(9000)) for key in (name, f"{name} batched"))
         assert np.abs(alone - batched).max() < 1e-5
 
 
-@pytest.mark.parametrize("name", ["w2v-bert", "w2v-bert batched", "whisper", "whisper batched"])
+@pytest.mark.parametrize("name", ["wav2vec2-bert", "wav2vec2-bert batched", "whisper", "whisper batched"])
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.integers(0, 20_000), max_size=8), st.randoms(use_true_random=False), st.integers(1, 10**6))
 def test_features_do_not_depend_on_company_order_or_read_ahead(opened, name, lengths, random, read_ahead):
@@ -188,7 +188,23 @@ def test_features_do_not_depend_on_company_order_or_read_ahead(opened, name, len
         assert np.array_equal(features, alone[i]), f"{lengths[i]} samples differ in company"
 
 
-@pytest.mark.parametrize("name, shortest", [("w2v-bert", 560), ("whisper", 400)])
+def test_threads_change_no_bit(w2v, whisper, opened):
+    wavs = [speech(n, n) for n in (9000, 0, 30_000, 700, 16_000, 33_000)]
+    for name, folder in (("wav2vec2-bert", w2v[0]), ("whisper", whisper[0])):
+        threaded = open_encoder(folder, 3, threads=3)
+        assert threaded.name == name
+        for one, many in zip(opened[name].stream(wavs), threaded.stream(wavs), strict=True):
+            assert np.array_equal(one, many)
+
+
+def test_an_error_in_a_thread_reaches_the_caller(w2v, monkeypatch):
+    encoder = open_encoder(w2v[0], 1, threads=2)
+    monkeypatch.setattr(encoder, "_batch", lambda bucket, values: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        list(encoder.stream([speech(9000)] * 5))
+
+
+@pytest.mark.parametrize("name, shortest", [("wav2vec2-bert", 560), ("whisper", 400)])
 def test_too_short_audio_gives_nothing_also_among_others(opened, name, shortest):
     encoder = opened[name]
     lengths = [0, 399, shortest - 1, shortest, 5000, 1]
@@ -225,7 +241,7 @@ def test_memory_of_finished_utterances_behind_a_waiting_one_is_bounded(opened, m
             read += 1
             yield speech(n)
 
-    first = next(iter(opened["w2v-bert batched"].stream(wavs())))
+    first = next(iter(opened["wav2vec2-bert batched"].stream(wavs())))
     assert len(first) == 93 and read < 80
 
 

@@ -51,17 +51,18 @@ class W2vBertEncoder(Encoder):
         super().__init__(normalization, smoothing)
         if layer < 1:
             raise UserError(f"{folder}: layer {layer} is not a layer", hint="--layer counts from 1")
-        torch.set_num_threads(threads)
+        torch.set_num_threads(1)
         model = load_w2v_bert(folder, layer)
         self.layer, self.eps, self.dim = layer, eps, model.shape.hidden_size
         self.set_final_norm(final_norm, final_norm_of(model.encoder.layers[-1].final_layer_norm))
         self.model, self._device, self._dtype = place(model, device, dtype)
+        self._threads = max(1, threads) if self._device.type == "cpu" else 1
         self._batch_frames = BATCH_FRAMES.get(self._device.type, 0)
         self.digest = digest(folder)
 
     def _raw_stream(self, wavs: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         none = np.zeros((0, self.dim), np.float32)
-        for parts in stream_windows(wavs, self._windows, self._rows, self._batch, READ_AHEAD):
+        for parts in stream_windows(wavs, self._windows, self._rows, self._batch, READ_AHEAD, self._threads):
             yield np.concatenate(parts) if parts else none
 
     def _windows(self, wav: np.ndarray) -> list[Window]:

@@ -49,17 +49,20 @@ class WhisperEncoder(Encoder):
         super().__init__(normalization, smoothing)
         if layer < 1:
             raise UserError(f"{folder}: layer {layer} is not a layer", hint="--layer counts from 1")
-        torch.set_num_threads(threads)
+        torch.set_num_threads(1)
         model = load_whisper(folder, layer)
         self.layer, self.dim = layer, model.shape.d_model
         self.set_final_norm(final_norm, final_norm_of(model.layer_norm))
         self.model, self._device, self._dtype = place(model, device, dtype)
+        self._threads = max(1, threads) if self._device.type == "cpu" else 1
         self._window_rows = ROWS.get(self._device.type, 1)
         self.digest = digest(folder)
 
     def _raw_stream(self, wavs: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         none = np.zeros((0, self.dim), np.float32)
-        for parts in stream_windows(wavs, self._windows, lambda _: self._window_rows, self._batch, READ_AHEAD):
+        for parts in stream_windows(
+            wavs, self._windows, lambda _: self._window_rows, self._batch, READ_AHEAD, self._threads
+        ):
             yield np.concatenate(parts) if parts else none
 
     def _windows(self, wav: np.ndarray) -> list[Window]:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,42 +45,79 @@ def stream_windows(
     rows_of: Callable[[int], int],
     run: Callable[[int, list[np.ndarray]], np.ndarray],
     read_ahead: int,
+    threads: int = 1,
 ) -> Iterator[list[np.ndarray]]:
     """The outputs of each utterance's windows [frames, dim], own parts only, in input order.
 
-    `run(bucket, values)` gets at most `rows_of(bucket)` windows and returns [at least as many, frames, dim]. Utterances
-    that are not yet yielded hold at most `read_ahead` input values, besides those of the one just read.
+    `run(bucket, values)` gets at most `rows_of(bucket)` windows and returns [at least as many, frames, dim]; `threads`
+    of them run at a time, each with one torch thread, so that their number changes no bit. Utterances that are not yet
+    yielded hold at most `read_ahead` input values, besides those of the one just read.
     """
-    waiting: dict[int, list[tuple[int, int, Window]]] = {}
-    outputs: dict[int, list[np.ndarray | None]] = {}
-    sizes: deque[tuple[int, int]] = deque()
-    held = 0
+    with ThreadPoolExecutor(threads, initializer=_one_torch_thread) if threads > 1 else nullcontext() as pool:
+        batches = _Batches(rows_of, run, pool, threads)
+        order: deque[tuple[list[np.ndarray | None], int]] = deque()  # of utterances: outputs, input values
+        held = 0
+        for utterance in utterances:
+            windows = windows_of(utterance)
+            outputs: list[np.ndarray | None] = [None] * len(windows)
+            order.append((outputs, sum(window.values.size for window in windows)))
+            held += order[-1][1]
+            for index, window in enumerate(windows):
+                batches.add(window, outputs, index)
+            if held > read_ahead:
+                batches.flush()
+            while order and all(part is not None for part in order[0][0]):
+                parts, size = order.popleft()
+                held -= size
+                yield parts
+        batches.flush()
+        for parts, _ in order:
+            yield parts
 
-    def compute(bucket: int) -> None:
-        taken = waiting.pop(bucket)
-        for row, (position, index, window) in zip(run(bucket, [w.values for _, _, w in taken]), taken, strict=False):
-            outputs[position][index] = row[window.first : window.last].copy()
 
-    def finished() -> Iterator[list[np.ndarray]]:
-        nonlocal held
-        while sizes and all(part is not None for part in outputs[sizes[0][0]]):
-            position, size = sizes.popleft()
-            held -= size
-            yield outputs.pop(position)
+class _Batches:
+    """Windows that wait for company, and batches that are being computed."""
 
-    for position, utterance in enumerate(utterances):
-        windows = windows_of(utterance)
-        outputs[position] = [None] * len(windows)
-        sizes.append((position, sum(window.values.size for window in windows)))
-        held += sizes[-1][1]
-        for index, window in enumerate(windows):
-            waiting.setdefault(window.bucket, []).append((position, index, window))
-            if len(waiting[window.bucket]) == rows_of(window.bucket):
-                compute(window.bucket)
-        if held > read_ahead:
-            for bucket in sorted(waiting):
-                compute(bucket)
-        yield from finished()
-    for bucket in sorted(waiting):
-        compute(bucket)
-    yield from finished()
+    def __init__(self, rows_of, run, pool: ThreadPoolExecutor | None, threads: int):
+        self._rows_of, self._run, self._pool, self._threads = rows_of, run, pool, threads
+        self._waiting: dict[int, list[tuple[Window, list, int]]] = {}
+        self._running: deque[tuple[list[tuple[Window, list, int]], Future]] = deque()
+
+    def add(self, window: Window, outputs: list[np.ndarray | None], index: int) -> None:
+        """`outputs[index]` becomes the window's part of the result, sooner or later."""
+        batch = self._waiting.setdefault(window.bucket, [])
+        batch.append((window, outputs, index))
+        if len(batch) == self._rows_of(window.bucket):
+            self._compute(window.bucket)
+
+    def flush(self) -> None:
+        """Compute everything that waits, and wait for it."""
+        for bucket in sorted(self._waiting):
+            self._compute(bucket)
+        while self._running:
+            self._settle()
+
+    def _compute(self, bucket: int) -> None:
+        batch = self._waiting.pop(bucket)
+        values = [window.values for window, _, _ in batch]
+        if self._pool is None:
+            _keep(batch, self._run(bucket, values))
+            return
+        self._running.append((batch, self._pool.submit(self._run, bucket, values)))
+        if len(self._running) > self._threads:
+            self._settle()
+
+    def _settle(self) -> None:
+        batch, future = self._running.popleft()
+        _keep(batch, future.result())
+
+
+def _keep(batch: list[tuple[Window, list, int]], results: np.ndarray) -> None:
+    for (window, outputs, index), frames in zip(batch, results, strict=False):
+        outputs[index] = frames[window.first : window.last].copy()
+
+
+def _one_torch_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
