@@ -65,15 +65,6 @@ def test_features_do_not_depend_on_company_or_order(encoder):
             assert np.array_equal(together[i], encoder.features(wav)), f"utterance {i} differs alone"
 
 
-def test_early_flush_keeps_order_and_values(encoder, monkeypatch):
-    rng = np.random.default_rng(1)
-    wavs = [rng.standard_normal(int(n)).astype(np.float32) for n in rng.integers(300, 15_000, 8)]
-    plain = list(encoder.stream(wavs))
-    monkeypatch.setattr("spire.units.hubert_encoder.READ_AHEAD", 20_000)
-    flushed = list(encoder.stream(wavs))
-    assert all(np.array_equal(a, b) for a, b in zip(plain, flushed, strict=True))
-
-
 def test_normalization_eps_matters_for_quiet_audio():
     quiet = 0.01 * np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
     ratio = normalize_wav(quiet, 1e-7).std() / normalize_wav(quiet, 1e-5).std()

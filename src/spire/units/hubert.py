@@ -1,9 +1,10 @@
 """HuBERT: same parameter names, files and numbers as `transformers.HubertModel`, without its import time.
 
-Supported: every HuBERT in Hugging Face form with gelu and LayerNorm or GroupNorm convolutions, pre-norm (large)
-or post-norm (base). `Hubert.layer` gives the residual stream after a layer, without the final norm: SPIRE's
-features. Frames of a padded batch equal those of the utterance alone (LayerNorm convolutions only: GroupNorm
-averages over time, so such models must get one utterance at a time).
+Supported: every HuBERT or wav2vec 2.0 (the same network) in Hugging Face form with gelu and LayerNorm or GroupNorm
+convolutions, pre-norm (large) or post-norm (base). `Hubert.layer` gives the residual stream after a layer, without the
+final norm: SPIRE's features. Frames of a padded batch equal those of the utterance alone (LayerNorm convolutions only:
+GroupNorm averages over time, so such models must get one utterance at a time). This module is for training and as the
+plain form of the network; `hubert_cpu` and `hubert_cuda` compute features faster.
 
 Convolutions run as matrix products on [batch, time, channels]: LayerNorm over channels needs no transposing then,
 which halves the time of a training step on one CPU core.
@@ -13,17 +14,19 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import nn
 
 from spire.errors import UserError
 from spire.units.products import Linear
+from spire.units.weights import HINT, load_weights, read_config, weight_files
 
 
 @dataclass(frozen=True)
@@ -44,12 +47,13 @@ class HubertShape:
     do_stable_layer_norm: bool = True
     feat_proj_layer_norm: bool = True
     layer_norm_eps: float = 1e-5
+    model_type: str = "hubert"
 
     @classmethod
     def from_config(cls, config: dict, where: str = "config") -> HubertShape:
         """From a config.json's content; UserError for an architecture this file does not compute."""
         needed = {
-            "model_type": ("hubert",),
+            "model_type": ("hubert", "wav2vec2"),
             "feat_extract_norm": ("layer", "group"),
             "hidden_act": ("gelu",),
             "feat_extract_activation": ("gelu",),
@@ -186,7 +190,8 @@ class _PositionalConv(nn.Module):
 class Hubert(nn.Module):
     """The model; parameters carry the names of transformers.HubertModel."""
 
-    def __init__(self, shape: HubertShape):
+    def __init__(self, shape: HubertShape, blank: bool = False):
+        """`blank` leaves the layers without memory, for `load_weights` to fill."""
         super().__init__()
         self.shape = shape
         d, channels = shape.hidden_size, shape.conv_dim[-1]
@@ -200,7 +205,8 @@ class Hubert(nn.Module):
         self.encoder = nn.Module()
         self.encoder.pos_conv_embed = _PositionalConv(shape)
         self.encoder.layer_norm = nn.LayerNorm(d, eps=shape.layer_norm_eps)
-        self.encoder.layers = nn.ModuleList(_Layer(shape) for _ in range(shape.num_hidden_layers))
+        with torch.device("meta") if blank else nullcontext():
+            self.encoder.layers = nn.ModuleList(_Layer(shape) for _ in range(shape.num_hidden_layers))
 
     def frames(self, wav: torch.Tensor) -> torch.Tensor:
         """Normalized samples [B, N] to projected convolution outputs [B, T, d]."""
@@ -231,39 +237,42 @@ class Hubert(nn.Module):
 def load_hubert(folder: str | Path, layers: int | None = None) -> Hubert:
     """The model of a Hugging Face folder in float32, eval mode, with the first `layers` layers only.
 
-    UserError when files are missing or broken, tensors are missing or misshapen, or there are fewer layers.
+    UserError when files are missing or broken, tensors are missing, misshapen or not finite, or layers are fewer.
     """
-    folder = Path(folder)
-    hint = "a HuBERT folder holds config.json and model.safetensors"
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        stored = load_file(folder / "model.safetensors")
-    except (FileNotFoundError, SafetensorError, ValueError) as e:
-        raise UserError(f"{folder}: cannot be read as a HuBERT: {e}", hint) from e
+    config = read_config(folder)
     if config.get("num_hidden_layers", 0) < (layers or 0):
         raise UserError(f"{folder}: layer {layers} of {config.get('num_hidden_layers')}", hint="lower --layer")
-    stored = {_current_name(key.removeprefix("hubert.")): value.float() for key, value in stored.items()}
+    stored = _stored_names(folder)
     # Published configs disagree with their checkpoints about convolution biases: the tensors decide.
     config["conv_bias"] = "feature_extractor.conv_layers.0.conv.bias" in stored
     if layers is not None:
         config["num_hidden_layers"] = layers
-    model = Hubert(HubertShape.from_config(config, str(folder / "config.json")))
-    wanted = model.state_dict()
-    wrong = [key for key, value in wanted.items() if key not in stored or stored[key].shape != value.shape]
-    if "masked_spec_embed" in wrong and "masked_spec_embed" not in stored:
+    model = Hubert(HubertShape.from_config(config, str(Path(folder) / "config.json")), blank=True)
+    if "masked_spec_embed" not in stored:
         # Only training uses it; checkpoints made for inference may lack it.
-        wrong.remove("masked_spec_embed")
-        stored["masked_spec_embed"] = torch.zeros(model.shape.hidden_size)
-    if wrong:
-        raise UserError(f"{folder}: {len(wrong)} tensors missing or of another shape, the first {wrong[0]}", hint)
-    model.load_state_dict({key: stored[key] for key in wanted})
-    return model.eval()
+        del model.masked_spec_embed
+    load_weights(model, folder, _current_name)
+    return model
+
+
+def _stored_names(folder: str | Path) -> set[str]:
+    names: set[str] = set()
+    try:
+        for path in weight_files(folder):
+            with safe_open(path, framework="pt") as file:
+                names.update(map(_current_name, file.keys()))
+    except (OSError, SafetensorError) as e:
+        raise UserError(f"{folder}: cannot be read: {e}", HINT) from e
+    return names
 
 
 def _current_name(key: str) -> str:
-    """Weight normalization was stored as weight_g and weight_v before torch had parametrizations."""
-    return key.replace("conv.weight_g", "conv.parametrizations.weight.original0").replace(
-        "conv.weight_v", "conv.parametrizations.weight.original1"
+    """Models with a head prefix their encoder; weight normalization was stored as weight_g and weight_v once."""
+    return (
+        key.removeprefix("hubert.")
+        .removeprefix("wav2vec2.")
+        .replace("conv.weight_g", "conv.parametrizations.weight.original0")
+        .replace("conv.weight_v", "conv.parametrizations.weight.original1")
     )
 
 
@@ -274,8 +283,7 @@ def save_hubert(model: Hubert, folder: Path, extra_files: dict[str, str] | None 
     partial.mkdir(parents=True)
     shape = asdict(model.shape)
     config = shape | {
-        "architectures": ["HubertModel"],
-        "model_type": "hubert",
+        "architectures": ["HubertModel" if model.shape.model_type == "hubert" else "Wav2Vec2Model"],
         "hidden_act": "gelu",
         "feat_extract_activation": "gelu",
         "num_feat_extract_layers": len(model.shape.conv_dim),
