@@ -21,8 +21,8 @@ from spire.datasets.loader import default_workers
 from spire.datasets.open import named_corpora, open_corpus
 from spire.datasets.shards import Shard, parse_shard
 from spire.errors import UserError, run_main
+from spire.foreign.open import encoder_directory, open_kmeans
 from spire.units.encoders import encoder_for
-from spire.units.kmeans import load
 from spire.units.label import label_corpora
 from spire.units.label_part import Settings
 from spire.units.lines import FORMS, LineForm
@@ -30,9 +30,10 @@ from spire.units.lines import FORMS, LineForm
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--encoder", required=True, help="mfcc, mfccctx, or the folder of a HuBERT")
-    parser.add_argument("--layer", type=int, default=0, help="HuBERT: take features after this layer (1-based)")
-    parser.add_argument("--kmeans", type=Path, required=True)
+    parser.add_argument("--encoder", required=True, help="mfcc, mfccctx, a folder, a fairseq .pt file, or a hub id")
+    parser.add_argument("--layer", type=int, default=0, help="take features after this layer (1-based)")
+    parser.add_argument("--revision", help="of a hub id")
+    parser.add_argument("--kmeans", type=Path, required=True, help="safetensors, joblib, .npy or .npz")
     # what to label
     parser.add_argument("--manifest", action="extend", nargs="+", default=[], metavar="NAME=PATH")
     parser.add_argument("--corpus", action="extend", nargs="+", default=[], metavar="NAME=CORPUS")
@@ -43,6 +44,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--no-frames", action="store_true", help="do not keep the labels before deduplication")
     parser.add_argument("--work", type=Path, help="folder for what a killed run continues from; default: --out")
     # speed
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, or auto: a GPU where there is one")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="the encoder computes in")
     parser.add_argument("--threads", type=int, default=1, help="torch threads")
     parser.add_argument("--workers", type=int, default=0, help="decoding processes; 0: none, -1: one for each core")
     parser.add_argument("--out", type=Path, required=True, help="folder")
@@ -54,20 +57,33 @@ def main(argv: list[str] | None = None) -> int:
         corpora[name] = spec
     if not corpora:
         raise UserError("nothing to label", hint="give --manifest NAME=PATH or --corpus NAME=CORPUS")
+    device = resolved(args.device)
     settings = Settings(
         line=LineForm(args.form, not args.no_dedup),
         frames=not args.no_frames,
         workers=default_workers() if args.workers < 0 else args.workers,
         shard=args.shard,
         work=args.work,
+        precision=f"{args.dtype} on {device.partition(':')[0]}",
     )
-    kmeans = load(args.kmeans)
-    encoder = encoder_for(kmeans, args.kmeans, args.encoder, args.layer, args.threads)
+    cepstra = args.encoder in ("mfcc", "mfccctx")
+    encoder_spec = args.encoder if cepstra else str(encoder_directory(args.encoder, revision=args.revision))
+    kmeans = open_kmeans(args.kmeans, None if cepstra else encoder_spec, revision=args.revision)
+    encoder = encoder_for(kmeans, args.kmeans, encoder_spec, args.layer, args.threads, device=device, dtype=args.dtype)
     opened = {name: open_corpus(spec) for name, spec in corpora.items()}
     counts = label_corpora(encoder, kmeans, opened, args.out, settings)
     hours = counts.pop("samples") / 16_000 / 3600
     print(", ".join(f"{value} {name}" for name, value in counts.items()) + f"; {hours:.3f} hours")
     return 0
+
+
+def resolved(device: str) -> str:
+    """`auto` as what it stands for on this machine."""
+    if device != "auto":
+        return device
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 if __name__ == "__main__":

@@ -37,13 +37,15 @@ COUNTS = ("utterances", "frames", "units", "unreadable", "samples")
 @dataclass(frozen=True)
 class Settings:
     """How to label: the form of lines; whether labels before deduplication are kept; decoding processes; which part;
-    and the folder of the journal (None: beside the results). Only `line` and `frames` change what comes out."""
+    the folder of the journal (None: beside the results); and what the encoder computes in, which nearly equal distances
+    may depend on. Workers, part and folder change nothing in what comes out."""
 
     line: LineForm = field(default_factory=LineForm)
     frames: bool = True
     workers: int = 0
     shard: Shard = field(default_factory=Shard)
     work: Path | None = None
+    precision: str = "float32 on cpu"
 
 
 class PartLabelling:
@@ -165,7 +167,7 @@ def _identity(encoder: Encoder, kmeans: KMeans, corpus: Corpus, settings: Settin
     return {
         "corpus": corpus.digest,
         "encoder": {key: str(value) for key, value in encoder.metadata().items()},
-        "precision": str(getattr(encoder, "dtype", "float32")).removeprefix("torch."),
+        "precision": settings.precision,
         "kmeans": hashlib.sha256(centroids.tobytes()).hexdigest()[:16],
         "form": settings.line.form,
         "deduplicated": str(settings.line.deduplicated).lower(),
