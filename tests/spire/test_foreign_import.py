@@ -14,6 +14,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from safetensors.torch import load_file  # noqa: E402
+
 from spire.errors import UserError  # noqa: E402
 from spire.foreign.convert import convert_encoder, sha256_of  # noqa: E402
 from spire.foreign.fairseq import VOCABULARY, parse_convolutions, read_fairseq  # noqa: E402
@@ -230,9 +232,8 @@ def test_tensors_equal_those_of_torch(new, tmp_path):
 def test_pytorch_model_bin_is_converted_once(converted, tmp_path):
     repository = tmp_path / "repository"
     repository.mkdir()
-    model = HubertEncoder(converted, 4).model
     (repository / "config.json").write_text((converted / "config.json").read_text())
-    torch.save(dict(model.state_dict()), repository / "pytorch_model.bin")
+    torch.save(load_file(converted / "model.safetensors"), repository / "pytorch_model.bin")
     folder = encoder_directory(repository, cache_dir=tmp_path / "cache")
     wav = np.random.default_rng(0).standard_normal(3000).astype(np.float32)
     assert np.array_equal(HubertEncoder(folder, 4).features(wav), HubertEncoder(converted, 4).features(wav))

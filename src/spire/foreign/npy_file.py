@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import zipfile
+import lzma
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from spire.foreign.archive import ERRORS, open_archive
 from spire.foreign.joblib_kmeans import checked_centroids
 from spire.foreign.source import ALLOWANCE, EXPANSION, LIMIT, Source, refuse
 
@@ -29,13 +30,12 @@ def read_matrix(path: str | Path) -> np.ndarray:
             return _matrix(Source(iter(lambda: file.read(_CHUNK), b""), where, min(LIMIT, size)))
         try:
             return _from_archive(file, size, where)
-        except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError) as e:
-            # zipfile's ways to say that an archive is broken, encrypted or compressed in another way.
+        except (*ERRORS, zlib.error, lzma.LZMAError) as e:
             refuse(where, f"is not a readable .npz file: {e}")
 
 
 def _from_archive(file: BinaryIO, size: int, where: str) -> np.ndarray:
-    with zipfile.ZipFile(file) as archive:
+    with open_archive(file, where) as archive:
         found = [name for name in NAMES if f"{name}.npy" in archive.namelist()]
         if not found:
             refuse(where, f"has no array named {', '.join(NAMES)}", "save it with numpy.savez(path, centroids=...)")

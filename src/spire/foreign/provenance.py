@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 
 from spire.errors import UserError
-from spire.foreign.convert import sha256_of
 from spire.foreign.tensors_out import read_metadata
 from spire.units.kmeans import KMeans
 
@@ -29,12 +28,10 @@ def encoder_facts(folder: str | Path, revision: str | None = None) -> dict[str, 
 
     UserError when the folder is no encoder, or its weights come from another source than its config says.
     """
+    from spire.units.weights import digest  # here, because it brings torch
+
     folder = Path(folder)
-    config = checked_config(folder)
-    facts = {
-        "encoder": str(config.get("model_type", "")),
-        "encoder_digest": sha256_of(folder / "model.safetensors")[:16],
-    }
+    facts = {"encoder": str(checked_config(folder).get("model_type", "")), "encoder_digest": digest(folder)}
     known = revision or snapshot_revision(folder)
     return facts | ({"revision": known} if known else {})
 

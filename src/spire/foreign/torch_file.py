@@ -18,6 +18,7 @@ import numpy as np
 
 from spire.errors import UserError
 from spire.foreign import numpy_names
+from spire.foreign.archive import open_archive, read_member
 from spire.foreign.source import LIMIT, Source, refuse
 from spire.foreign.unpickle import Machine, Name, Vocabulary
 
@@ -28,7 +29,6 @@ _DTYPES = {
 }  # fmt: skip
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
-_ENTRIES = 100_000
 
 
 @dataclass(frozen=True)
@@ -110,11 +110,8 @@ class TorchFile:
             self._file.seek(0)
             zipped = self._file.read(4) == b"PK\x03\x04"
             self.root = self._read_archive() if zipped else self._read_stream()
-        except BaseException as e:
+        except BaseException:
             self.__exit__()
-            if isinstance(e, zipfile.BadZipFile | NotImplementedError | RuntimeError | EOFError | ValueError):
-                # zipfile's ways to say that an archive is broken or encrypted.
-                refuse(self.where, f"is not a readable torch file: {e}")
             raise
 
     def __enter__(self) -> TorchFile:
@@ -128,13 +125,13 @@ class TorchFile:
     # The archive.
 
     def _read_archive(self) -> object:
-        self._archive = zipfile.ZipFile(self._file)
+        self._archive = open_archive(self._file, self.where)
         members = self._archive.infolist()
         names = {member.filename for member in members}
-        if len(members) > _ENTRIES or len(names) != len(members):
-            refuse(self.where, f"is an archive of {len(members)} members, {len(names)} different ones")
-        if any(member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1 for member in members):
-            refuse(self.where, "is a compressed or encrypted archive, which torch never writes")
+        if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+            refuse(
+                self.where, "is a compressed archive, which torch never writes", "unpack it if a .zip was downloaded"
+            )
         if sum(member.file_size for member in members) > self._size:
             refuse(self.where, f"claims more data than its {self._size} bytes")
         roots = [name for name in names if name.endswith("/data.pkl") and name.count("/") == 1]
@@ -142,9 +139,9 @@ class TorchFile:
             refuse(self.where, "is a zip archive, but not one of torch.save", "give the checkpoint's .pt or .bin file")
         self._folder = roots[0].removesuffix("data.pkl")
         order = self._folder + "byteorder"
-        if order in names and self._archive.read(order) != b"little":
+        if order in names and read_member(self._archive, order, self.where) != b"little":
             refuse(self.where, "holds numbers in big-endian order", "save it again on a little-endian machine")
-        data = self._archive.read(roots[0])
+        data = read_member(self._archive, roots[0], self.where)
         return Machine(Source([data], self.where), self._vocabulary, persistent=self._storage).load()
 
     # The stream of pickles.
@@ -199,10 +196,7 @@ class TorchFile:
             self._file.seek(self._places[storage.key])
             data = self._file.read(size)
         else:
-            try:
-                data = self._archive.read(f"{self._folder}data/{storage.key}")
-            except (KeyError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError) as e:
-                refuse(self.where, f"storage {storage.key} cannot be read: {e}")
+            data = read_member(self._archive, f"{self._folder}data/{storage.key}", self.where)
         if len(data) != size:
             refuse(self.where, f"storage {storage.key} has {len(data)} bytes, expected {size}")
         return data

@@ -68,7 +68,7 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class Limits:
-    operations: int = 4_000_000  # HuBERT-large with its optimizer state takes under 100,000
+    operations: int = 1_000_000  # HuBERT-large with its optimizer state takes under 100,000
     nesting: int = 1000
 
 
