@@ -142,6 +142,38 @@ def test_whisper_is_that_of_transformers(whisper, layer):
         assert np.abs(kept - normed[:frames]).max() < 1e-4
 
 
+@pytest.fixture(scope="module", params=["hubert", "wav2vec2"])
+def waveform_model(request, tmp_path_factory):
+    sizes = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 24}
+    sizes |= {"conv_dim": [12] * 7, "num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 2}
+    sizes |= {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
+    kinds = {"hubert": ("HubertModel", "HubertConfig"), "wav2vec2": ("Wav2Vec2Model", "Wav2Vec2Config")}
+    model, config = (getattr(transformers, name) for name in kinds[request.param])
+    folder = tmp_path_factory.mktemp(request.param)
+    model = strongly(model(config(**sizes)))
+    model.save_pretrained(folder)
+    return request.param, str(folder), model
+
+
+def test_hubert_and_wav2vec2_are_those_of_transformers(waveform_model, tmp_path):
+    name, folder, theirs = waveform_model
+    inputs = transformers.Wav2Vec2FeatureExtractor()(speech(9000), sampling_rate=16_000, return_tensors="pt")
+    with torch.no_grad():
+        outputs = theirs(inputs["input_values"], output_hidden_states=True)
+        states = outputs.hidden_states
+        normed = theirs.encoder.layer_norm(states[2])[0].numpy()
+    dropped, kept = (open_encoder(folder, 2, final_norm=f) for f in ("drop", "keep"))
+    assert dropped.name == name and dropped.plain and not kept.plain
+    assert np.abs(dropped.features(speech(9000)) - states[2][0].numpy()).max() < 1e-4
+    assert np.abs(kept.features(speech(9000)) - normed).max() < 1e-4
+    last = open_encoder(folder, 3, final_norm="keep").features(speech(9000))
+    assert np.abs(last - outputs.last_hidden_state[0].numpy()).max() < 1e-4
+    post_norm = broken_copy(Path(folder), tmp_path / "post", do_stable_layer_norm=False)
+    assert open_encoder(post_norm, 2).features(speech(9000)).shape == (27, 32)
+    with pytest.raises(UserError, match=f"{name} has no final norm"):
+        open_encoder(post_norm, 2, final_norm="keep")
+
+
 def test_whisper_frames_are_those_of_the_pooled_mask(whisper):
     folder, _ = whisper
     encoder = open_encoder(folder, 1)

@@ -61,8 +61,6 @@ def _open_folder(
     if kind in ("hubert", "wav2vec2"):
         from spire.units.hubert_encoder import HubertEncoder
 
-        if (common["device"], common["dtype"]) == ("cpu", "float32"):
-            common = {"threads": common["threads"]}
         encoder: Encoder = HubertEncoder(folder, layer, normalization, smoothing, **given, **common)
         encoder.set_final_norm(final_norm, _norm_behind_hubert(encoder.model))
         return encoder
