@@ -21,7 +21,7 @@ from ducttape.syntax.tree import (
 from ducttape.workflow.bodies import check_body
 from ducttape.workflow.directives import Directives
 from ducttape.workflow.graph import PackedGraph, leaves
-from ducttape.workflow.library import library
+from ducttape.workflow.library import ENGINE_SUBMITTERS, library
 from ducttape.workflow.packed import Text, lists, literal_of
 from ducttape.workflow.task import Task
 from ducttape.workflow.values import mentions, unusable
@@ -272,11 +272,11 @@ def check_submitters(context: Context, graph: PackedGraph) -> list[Diagnostic]:
         given = {p.name for p in packed.task.params if p.dot}
         for name, span in names.items():
             own = context.submitters.get(name)
-            if own is None and name == "shell":
+            if own is None and name in ENGINE_SUBMITTERS:
                 continue
             own = own or library("submitter").get(name)
             if own is None:
-                hint = did_you_mean(name, [*context.submitters, *library("submitter")])
+                hint = did_you_mean(name, [*context.submitters, *ENGINE_SUBMITTERS, *library("submitter")])
                 diagnostic = Diagnostic(f"unknown submitter '{name}'", span, hint=hint)
                 if not any(d.span == span for d in found):
                     found.append(diagnostic)

@@ -9,6 +9,8 @@ from ducttape.syntax.parser import parse
 from ducttape.syntax.source import Source
 from ducttape.syntax.tree import Group
 
+# Those that are parts of the engine and not written in the language.
+ENGINE_SUBMITTERS = ("shell", "slurm")
 _FOLDER = Path(__file__).parents[1] / "library"
 
 
