@@ -1,48 +1,19 @@
-"""Submitters: those of the library against stand-ins for srun, qsub and qstat, and those of a tape."""
+"""Submitters: srun against a stand-in, cuda_shell, and those of a tape; test_run_queues.py has sge, torque and pbs."""
 
 import os
-import signal
-import subprocess
-import time
 from pathlib import Path
 
 import pytest
-from tapes_by_hand import Place, command, environment
+from tapes_by_hand import Place
 
 from ducttape.workflow.library import library
 
 SWITCH = "global {\n  ducttape_experimental_submitters=true\n}\n"
 BASE = "out/a/Baseline.baseline"
 
-# Each stand-in notes its arguments and runs the job here, without the caller's variables where the real one would not
-# hand them on.
+# It notes its arguments and runs the job here.
 COMMANDS = {
     "srun": 'while [[ $1 == --* ]]; do echo "$1"; shift; done > "$LOG"\nexec "$@"\n',
-    "qsub": """
-printf '%s\\n' "$@" > "$LOG"
-sync= out= err=
-while (( $# > 1 )); do
-  case $1 in
-    -sync) sync=1 ;;
-    -o) out=$2 ;;
-    -e) err=$2 ;;
-  esac
-  shift
-done
-code=0
-env -i PATH="$PATH" bash "$1" > "$out" 2> "$err" || code=$?
-echo $code > "$LOG.code"
-if [[ $sync ]]; then echo "Your job 7 has been submitted"; exit $code; fi
-echo 7.server
-""",
-    "qstat": """
-calls=$(cat "$LOG.calls" 2>/dev/null || echo 0)
-echo $((calls + 1)) > "$LOG.calls"
-if [[ ${QSTAT_FORGETS:-} ]]; then echo "unknown job" >&2; exit 1; fi
-if (( calls < 2 )); then echo "    job_state = R"; exit; fi
-printf '    job_state = C\\n    exit_status = %s\\n' "$(cat "$LOG.code")" |
-  if [[ $1 == -x ]]; then sed 's/= C/= F/; s/exit_status/Exit_status/'; else cat; fi
-""",
 }
 
 
@@ -84,61 +55,6 @@ def test_slurm_asks_for_what_the_task_asks_for_and_nothing_else(place):
     ]
     assert place.read("a/Baseline.baseline/out") == "a|two\nlines|"
     assert place.read("a/Baseline.baseline/ducttape_stdout.txt") == "said\n"
-
-
-@pytest.mark.parametrize(
-    ("params", "asked"),
-    [
-        (".submitter=sge .vmem=4G .walltime='01:00:00' .q=all.q", "h_vmem=4G,h_rt=01:00:00"),
-        (".submitter=torque .cpus=2 .vmem=4gb .walltime='01:00' .poll=0.01", "nodes=1:ppn=2,walltime=01:00,vmem=4gb"),
-        (".submitter=pbs .cpus=2 .vmem=4gb .walltime='01:00' .poll=0.01", "select=1:ncpus=2:mem=4gb"),
-    ],
-)
-def test_queues_hand_on_values_output_and_exit_status(place, params, asked):
-    place.tape(task(params))
-    done = run(place)
-    assert done.returncode == 0, done.stderr
-    assert asked in logged(place) and logged(place)[-1] == "ducttape_job.sh"
-    assert place.read("a/Baseline.baseline/out") == "a|two\nlines|"
-    assert place.read("a/Baseline.baseline/ducttape_stdout.txt") == "said\n"
-    place.tape(task(params, "echo bad >&2; false; echo > $out"))
-    done = run(place)
-    assert done.returncode == 1 and "exit code 1" in done.stderr
-    assert "bad\n" in place.read("a/Baseline.baseline/ducttape_stderr.txt")
-    place.tape(task(params, "exit 9"))
-    assert "exit code 9" in run(place).stderr
-
-
-def test_a_server_that_forgets_the_job_costs_nothing(place):
-    place.tape(task(".submitter=torque .cpus=1 .vmem=1gb .walltime='1:00' .poll=0.01", "exit 3"))
-    assert "exit code 3" in run(place, QSTAT_FORGETS="1").stderr
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_an_ended_controller_takes_its_jobs_back(place, number):
-    """After KILL it is the supervisor that sees to it."""
-    for name, text in {
-        "qsub": 'echo 7.server; touch "$LOG"',
-        "qstat": "echo job_state = R",
-        "qdel": 'echo "$1" > "$LOG"',
-    }.items():
-        (place.folder / "bin" / name).write_text(f"#!/usr/bin/env bash\n{text}\n")
-        (place.folder / "bin" / name).chmod(0o755)
-    place.tape(task(".submitter=torque .cpus=1 .vmem=1gb .walltime='1:00' .poll=0.05"))
-    path, log = f"{place.folder / 'bin'}{os.pathsep}{os.environ['PATH']}", place.folder / "log"
-    env = environment(PATH=path, LOG=str(log))
-    running = subprocess.Popen(
-        command("x.tape", "-O", "out", "-y"), cwd=place.folder, env=env, stderr=subprocess.DEVNULL
-    )
-    deadline = time.monotonic() + 20
-    while not log.exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    time.sleep(0.2)
-    running.send_signal(number)
-    running.wait(timeout=20)
-    while log.read_text() != "7.server\n" and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert log.read_text() == "7.server\n"
 
 
 def test_cuda_shell_takes_the_gpu_of_its_slot(place):
