@@ -48,7 +48,7 @@ def detach(session: Session, states: Mapping[TaskKey, State], clusters: Mapping[
             cluster.add(launcher.launch(tasks[key], identity, waits, keep_old=states[key].status is Status.WAITING))
             sent.append((key, cluster))
         for cluster in clusters.values():
-            refused += cluster.flush()
+            refused += cluster.send_all()
     finally:
         locks.release_all()
         for cluster in clusters.values():

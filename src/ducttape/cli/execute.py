@@ -135,7 +135,8 @@ def _clusters(session: Session, todo: list[TaskKey]) -> dict:
         return {}
     from ducttape.run.slurm import Slurm
 
-    return {"slurm": Slurm(session.layout, session.cache)}
+    # With nobody watching, a failed body is tried again by its own job.
+    return {"slurm": Slurm(session.layout, session.cache, retry_there=session.options.detach)}
 
 
 def _execute(session: Session, states: Mapping[TaskKey, State], todo: list[TaskKey], builds, reporter, tell) -> Outcome:

@@ -67,6 +67,9 @@ class Cluster(Protocol):
     def flush(self) -> list[Settled]:
         """Send what was added, one call for each group of equal options; what the cluster refused comes back."""
 
+    def send_all(self) -> list[Settled]:
+        """As `flush`, and wait until the cluster has taken or refused everything: for a controller that leaves."""
+
     def poll(self) -> list[Settled]:
         """The sent and adopted tasks that ended since the last call. Never waits for the cluster to answer."""
 

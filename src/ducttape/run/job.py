@@ -176,8 +176,7 @@ class Job:
         for before in job_files.numbers(spec["attempts"]):
             if before < number:
                 job_files.drop(os.path.join(spec["attempts"], str(before)))
-        with contextlib.suppress(OSError):
-            os.rmdir(spec["attempts"])
+        self._forget_attempts_folder()
         return self._report(outcome)
 
     def _run_body(self, number: int):
@@ -293,8 +292,13 @@ class Job:
                     job_files.clear(self.spec)
                 os.rename(self.directory, final)
                 self.directory = final
+                self._forget_attempts_folder()
         except Exception as e:
             sys.stderr.write(f"{self.directory} stays where it is: {e}\n")
+
+    def _forget_attempts_folder(self) -> None:
+        with contextlib.suppress(OSError):
+            os.rmdir(self.spec["attempts"])
 
     def _report(self, outcome: str, code: int = 0, reason: str = "") -> int:
         """The last word of this job. One about a failure gives way when another attempt has made the result."""

@@ -146,7 +146,8 @@ class Slurm:
             self._commands.poll()
             self._look()
             self._drive()
-        return self._take_settled()
+        # What is complete already is for the run that collects it.
+        return [settled for settled in self._take_settled() if not settled.ok]
 
     def poll(self) -> list[Settled]:
         now = time.monotonic()
