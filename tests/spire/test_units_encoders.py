@@ -317,6 +317,27 @@ def test_eps_counts_for_quiet_audio(w2v):
     assert not np.allclose(published, larger)
 
 
+def test_preprocessor_decides_whether_waveforms_are_normalized(waveform_model, w2v, whisper, tmp_path):
+    _, folder, theirs = waveform_model
+    copy = broken_copy(Path(folder), tmp_path / "copy")
+    extract = transformers.Wav2Vec2FeatureExtractor(do_normalize=False)
+    extract.save_pretrained(copy)
+    with torch.no_grad():
+        inputs = extract(speech(9000), sampling_rate=16_000, return_tensors="pt")
+        states = theirs(inputs["input_values"], output_hidden_states=True).hidden_states
+    encoder = open_encoder(copy, 2)
+    assert np.abs(encoder.features(speech(9000)) - states[2][0].numpy()).max() < 1e-4
+    assert "eps" not in encoder.metadata() and "eps" in open_encoder(folder, 2).metadata()
+    with pytest.raises(UserError, match="does not normalize its input"):
+        open_encoder(copy, 2, eps=1e-5)
+    cases = (folder, {"sampling_rate": 8000}), (w2v[0], {"stride": 1}), (whisper[0], {"hop_length": 128})
+    for number, (source, changes) in enumerate(cases):
+        other = Path(broken_copy(Path(source), tmp_path / str(number)))
+        (other / "preprocessor_config.json").write_text(json.dumps(changes))
+        with pytest.raises(UserError, match=f"preprocessor_config.json: {next(iter(changes))}"):
+            open_encoder(str(other), 1)
+
+
 def test_a_kmeans_brings_its_settings_along(w2v):
     folder, _ = w2v
     made = open_encoder(folder, 2, "mean", 1, final_norm="keep", pooling="max", pooling_width=2, eps=1e-5)

@@ -28,10 +28,10 @@ def open_encoder(
     """`mfcc`, `mfccctx`, or the folder of an encoder in Hugging Face form, cut after `layer` (1-based).
 
     The folder's config.json says which: its model_type is hubert, wav2vec2, wav2vec2-bert or whisper. `eps` is that of
-    the normalization of the input: of the waveform (HuBERT, wav2vec 2.0) or of each mel bin (w2v-BERT); None is the
-    published 1e-7. `final_norm` keeps or drops the model's last layer norm, which comes after the last kept layer;
-    published units drop it. UserError when the folder is missing, holds something else, has fewer layers, or a keyword
-    does not apply to it.
+    the normalization of the input: of the waveform (HuBERT, wav2vec 2.0; none where preprocessor_config.json says
+    do_normalize false) or of each mel bin (w2v-BERT); None is the published 1e-7. `final_norm` keeps or drops the
+    model's last layer norm, which comes after the last kept layer; published units drop it. UserError when the folder
+    is missing, holds something else, has fewer layers, or a keyword does not apply to it.
     """
     if spec in ("mfcc", "mfccctx"):
         if layer:
@@ -52,7 +52,7 @@ def open_encoder(
 def _open_folder(
     folder: str, layer: int, normalization: str, smoothing: int, final_norm: str, eps: float | None, common: dict
 ) -> Encoder:
-    from spire.units.weights import read_config
+    from spire.units.weights import read_config, read_preprocessor
 
     if eps is not None and not 0 <= eps < float("inf"):
         raise UserError(f"eps {eps} is not a small positive number", hint="1e-7 is published, 1e-5 was fairseq's")
@@ -61,6 +61,9 @@ def _open_folder(
     if kind in ("hubert", "wav2vec2"):
         from spire.units.hubert_encoder import HubertEncoder
 
+        if not read_preprocessor(folder, {"sampling_rate": (16_000,)}).get("do_normalize", True):
+            _refuse_eps(folder, eps)
+            given = {"eps": None}
         encoder: Encoder = HubertEncoder(folder, layer, normalization, smoothing, **given, **common)
         encoder.set_final_norm(final_norm, _norm_behind_hubert(encoder.model))
         return encoder

@@ -31,11 +31,11 @@ from spire.units.weights import digest
 CHUNK = 1_600_000  # samples
 
 
-def normalize_wav(wav: np.ndarray, eps: float = 1e-7) -> np.ndarray:
-    """(x - mean) / sqrt(var + eps) over the utterance's own samples, float32. fairseq used eps 1e-5: it matters
-    for quiet recordings (5 % at an RMS of 0.01)."""
+def normalize_wav(wav: np.ndarray, eps: float | None = 1e-7) -> np.ndarray:
+    """(x - mean) / sqrt(var + eps) over the utterance's own samples, float32; as it is with eps None. fairseq used eps
+    1e-5: it matters for quiet recordings (5 % at an RMS of 0.01)."""
     wav = np.asarray(wav, dtype=np.float32)
-    if not len(wav):
+    if eps is None or not len(wav):
         return wav
     return (wav - wav.mean()) / np.sqrt(wav.var() + np.float32(eps))
 
@@ -53,7 +53,7 @@ class HubertEncoder(Encoder):
         layer: int,
         normalization: str = "none",
         smoothing: int = 0,
-        eps: float = 1e-7,
+        eps: float | None = 1e-7,
         threads: int = 1,
         device: str = "cpu",
         dtype: str = "float32",

@@ -53,7 +53,7 @@ class W2vBertShape:
     @classmethod
     def from_config(cls, config: dict, folder: str | Path) -> W2vBertShape:
         """From a config.json's content; UserError for an architecture this file does not compute."""
-        require(config, NEEDED, folder)
+        require(config, NEEDED, f"{folder}/config.json")
         eps = config.get("layer_norm_eps", 1e-5)
         if not isinstance(eps, float) or not 0 < eps < 1:
             raise UserError(f"{folder}/config.json: layer_norm_eps is {eps!r}, not between 0 and 1", "check the file")

@@ -21,13 +21,14 @@ from spire.units.encoder import Encoder
 from spire.units.logmel import stacked_fbank
 from spire.units.placement import final_norm_of, place
 from spire.units.w2v_bert import load_w2v_bert
-from spire.units.weights import digest
+from spire.units.weights import digest, read_preprocessor
 from spire.units.windows import Window, cut, stream_windows
 
 # One utterance keeps a CPU core busy; batches would only add padding. A GPU needs them.
 BATCH_FRAMES = {"cpu": 0, "cuda": 30_000}  # frames of a batch, padding included; 0: one window at a time
 BUCKET = 20  # frames: in batches, lengths are padded up to a multiple of this
 WINDOW_FRAMES = 5000
+FRONT_END = {"sampling_rate": (16_000,), "num_mel_bins": (80,), "stride": (2,)}
 READ_AHEAD = 16_000_000  # input values waiting for company: 2,000 s
 
 
@@ -51,6 +52,7 @@ class W2vBertEncoder(Encoder):
         super().__init__(normalization, smoothing)
         if layer < 1:
             raise UserError(f"{folder}: layer {layer} is not a layer", hint="--layer counts from 1")
+        read_preprocessor(folder, FRONT_END)
         torch.set_num_threads(1)
         model = load_w2v_bert(folder, layer)
         self.layer, self.eps, self.dim = layer, eps, model.shape.hidden_size

@@ -21,7 +21,10 @@ HINT = "an encoder's folder holds config.json and model.safetensors"
 
 def read_config(folder: str | Path) -> dict:
     """The content of config.json; UserError when it is missing or not a JSON object."""
-    path = Path(folder) / "config.json"
+    return _read_object(Path(folder) / "config.json")
+
+
+def _read_object(path: Path) -> dict:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as e:
@@ -31,11 +34,20 @@ def read_config(folder: str | Path) -> dict:
     return config
 
 
-def require(config: dict, needed: dict[str, tuple], folder: str | Path) -> None:
+def read_preprocessor(folder: str | Path, needed: dict[str, tuple]) -> dict:
+    """The content of preprocessor_config.json, {} without one; UserError when it asks for another front end than the
+    encoder's: a key of `needed` with another value."""
+    path = Path(folder) / "preprocessor_config.json"
+    config = _read_object(path) if path.exists() else {}
+    require(config, needed, path)
+    return config
+
+
+def require(config: dict, needed: dict[str, tuple], path: str | Path) -> None:
     """UserError unless each key of `needed` is absent from `config` or has one of the values given."""
     for key, allowed in needed.items():
         if config.get(key, allowed[0]) not in allowed:
-            message = f"{folder}/config.json: {key} is {config[key]!r}, not one of {allowed}"
+            message = f"{path}: {key} is {config[key]!r}, not one of {allowed}"
             raise UserError(message, hint="this variant of the architecture is not supported")
 
 

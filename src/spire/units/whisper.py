@@ -41,7 +41,7 @@ class WhisperShape:
     @classmethod
     def from_config(cls, config: dict, folder: str | Path) -> WhisperShape:
         """From a config.json's content; UserError for an architecture this file does not compute."""
-        require(config, NEEDED, folder)
+        require(config, NEEDED, f"{folder}/config.json")
         shape = cls(**sizes(config, SIZES, folder))
         if shape.d_model % shape.encoder_attention_heads:
             raise UserError(f"{folder}/config.json: encoder_attention_heads must divide d_model", "check the file")

@@ -21,12 +21,13 @@ from spire.errors import UserError
 from spire.units.encoder import Encoder
 from spire.units.logmel import WINDOW, whisper_logmel
 from spire.units.placement import final_norm_of, place
-from spire.units.weights import digest
+from spire.units.weights import digest, read_preprocessor
 from spire.units.whisper import load_whisper
 from spire.units.windows import Window, cut, stream_windows
 
 SAMPLES = 320  # of one frame
 ROWS = {"cpu": 1, "cuda": 16}  # windows of a batch: one keeps a CPU core busy
+FRONT_END = {"sampling_rate": (16_000,), "hop_length": (160,), "n_fft": (400,)}
 READ_AHEAD = 32_000_000  # input values waiting for company
 
 
@@ -49,6 +50,7 @@ class WhisperEncoder(Encoder):
         super().__init__(normalization, smoothing)
         if layer < 1:
             raise UserError(f"{folder}: layer {layer} is not a layer", hint="--layer counts from 1")
+        read_preprocessor(folder, FRONT_END)
         torch.set_num_threads(1)
         model = load_whisper(folder, layer)
         self.layer, self.dim = layer, model.shape.d_model
