@@ -41,6 +41,9 @@ def check(task: RealizedTask, pool: Pool, submitters: Submitters | None = None) 
         if output.path in OWN_FILES:
             problem = f"task {task.key.task}: output {output.name} has the name of a file of the engine, {output.path}"
             raise TapeError(Diagnostic(problem, output.span, hint="give it another name"))
+        if os.path.normpath(output.path).split(os.sep)[0] == "..":
+            problem = f"task {task.key.task}: output {output.name} would leave the task's directory: {output.path}"
+            raise TapeError(Diagnostic(problem, output.span, hint="an output elsewhere needs an absolute path"))
     for param in task.params:
         try:
             bad = b"\0" in os.fsencode(param.value)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import heapq
+import os
 import selectors
 import signal
 import time
@@ -28,7 +29,7 @@ from ducttape.run.resources import Pool, Share, needs
 from ducttape.run.signals import Interruption
 from ducttape.run.submitters import Submitters
 from ducttape.store.layout import EXIT_CODE, numbered
-from ducttape.store.locks import Locks
+from ducttape.store.locks import Locks, Owner
 from ducttape.store.record import Identity
 from ducttape.store.state import State, Status, Store
 from ducttape.syntax.diagnostics import TapeError
@@ -36,6 +37,8 @@ from ducttape.syntax.diagnostics import TapeError
 _LOCK_POLL = 0.5
 _POLL = 0.02
 _GRACE = 5.0
+# How long what another machine wrote may stay unseen here.
+_LATE = 10.0
 
 
 @dataclass(slots=True)
@@ -91,7 +94,8 @@ class Scheduler:
         self._away: dict[TaskKey, Cluster] = {}
         self._unsent: list[TaskKey] = []
         self._tries: dict[TaskKey, int] = {}
-        self._announced: set[TaskKey] = set()
+        # Tasks that another controller worked on: who, and until when to look for what it made.
+        self._others: dict[TaskKey, tuple[Owner, float]] = {}
 
     def run(self, states: Mapping[TaskKey, State]) -> Outcome:
         """Make every task of the plan complete; `states` is the survey that the user agreed to."""
@@ -203,9 +207,9 @@ class Scheduler:
             owner = self._locks.acquire(lock)
             if owner is not None:
                 self._locked.add(key)
-                if key not in self._announced:
-                    self._announced.add(key)
+                if key not in self._others:
                     self._reporter.waiting(task, owner)
+                self._others[key] = owner, time.monotonic() + _LATE
                 return False
             if (there := self._find_away(key)) is not None:
                 there.adopt(key)
@@ -224,6 +228,8 @@ class Scheduler:
                 self._reporter.reused(task)
                 self._complete(key, state.outputs)
                 return False
+            if key in self._others and not self._tries.get(key) and self._is_others(task, state):
+                return False
             if state.status is Status.STALE and self._stale == "fail":
                 self._fail(task, "stale, and --stale=fail was given: " + "; ".join(state.reasons))
                 return False
@@ -240,11 +246,46 @@ class Scheduler:
             self._start(task, identity, share)
             return True
         except OSError as e:
+            if e.errno == errno.EEXIST and self._appeared(key):
+                return False
             self._fail(task, os_reason(e), e.errno == errno.ENOSPC)
         except TapeError as e:
             problem = e.diagnostics[0]
             self._fail(task, problem.message + (f"; hint: {problem.hint}" if problem.hint else ""))
         return False
+
+    def _is_others(self, task: RealizedTask, state: State) -> bool:
+        """Whether a task whose lock another controller let go is settled by what that one did, or may yet be.
+
+        A file system may show the other's files late; one that failed there need not fail here again.
+        """
+        directory = self._store.layout.directory(task.key)
+        owner, until = self._others[task.key]
+        if state.status is Status.INCOMPLETE and (directory / EXIT_CODE).exists():
+            self._fail(task, f"{state.reasons[0]} under {owner}")
+            return True
+        inherited = self._store.layout.lock(task.key) in self._locks.inherited
+        if inherited or state.status is Status.STALE or time.monotonic() > until:
+            return False
+        self._look_again(task.key)
+        return True
+
+    def _appeared(self, key: TaskKey) -> bool:
+        """A directory that could not be seen is there after all: whether to wait until its files can be seen too."""
+        self._tries.pop(key, None)
+        _, until = self._others.setdefault(key, (Owner("another controller", 0), time.monotonic() + _LATE))
+        if time.monotonic() > until:
+            return False
+        self._look_again(key)
+        return True
+
+    def _look_again(self, key: TaskKey) -> None:
+        """Let go of a task for a moment."""
+        with contextlib.suppress(OSError):
+            # Network file systems look again at a directory that is listed.
+            os.listdir(self._store.layout.place(key).parent)
+        self._locks.release(self._store.layout.lock(key))
+        self._locked.add(key)
 
     def _start(self, task: RealizedTask, identity: Identity, share: Share) -> None:
         wanted = self._needs[task.key]

@@ -69,7 +69,7 @@ class Owner:
         return cls(parts[0], int(parts[1]), *parts[2:5])
 
     def __str__(self) -> str:
-        return f"{self.host}:{self.pid}"
+        return f"{self.host}:{self.pid}" if self.pid else self.host
 
     def text(self) -> str:
         return ":".join((self.host, str(self.pid), self.start, self.boot, self.namespace)) + "\n"
@@ -89,12 +89,13 @@ class Owner:
 
 
 class Locks:
-    """The locks of this process; `folder` is `BASE/.locks`."""
+    """The locks of this process; `folder` is `BASE/.locks`. `inherited` are those taken over from owners who died."""
 
     def __init__(self, folder: Path):
         self._folder = folder
         self._owner_file: Path | None = None
         self._held: set[Path] = set()
+        self.inherited: set[Path] = set()
 
     def acquire(self, lock: Path) -> Owner | None:
         """Take `lock`. None when it is ours now, else the owner who has it and may be alive."""
@@ -117,6 +118,7 @@ class Locks:
                 # Read again under the guard: another controller may have taken it over meanwhile.
                 if read_owner(lock) == owner:
                     lock.unlink(missing_ok=True)
+                    self.inherited.add(lock)
         return read_owner(lock) or Owner("unknown", 0)
 
     def release(self, lock: Path) -> None:
