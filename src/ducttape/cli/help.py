@@ -133,6 +133,18 @@ PAGES = {
         (*_PLAN, "--json"),
         ("ducttape main.tape versions",),
     ),
+    "export": Page(
+        _TASKS,
+        "Writes a Workflow Run RO-Crate (profile Provenance Run Crate 0.5): the tape, every run with its commands, "
+        "values, times and host, inputs, outputs, logs and records. With TASK only those and what they were made from. "
+        "Every copy is compared with its record. Outputs above --max-size are described, not copied.",
+        (*_PLAN, "--crate", "--max-size", "--author", "--license"),
+        (
+            "ducttape main.tape export --crate study.zip --license https://spdx.org/licenses/CC-BY-4.0",
+            "ducttape main.tape export --crate table --author 'Ada Lovelace https://orcid.org/0000-0000-0000-0000' "
+            "'table_*'",
+        ),
+    ),
     "update": Page(
         "[PACKAGE ...]",
         "Asks the versioners of all packages, or of those named, for the newest versions and builds what is new.",
@@ -165,6 +177,14 @@ PAGES = {
         "Takes tasks whose outputs were put there by hand for complete. All outputs must exist.",
         _PLAN,
         ("ducttape main.tape mark_done train_base Baseline.baseline",),
+    ),
+    "cancel": Page(
+        _TASKS,
+        "Ends the jobs that were sent to a cluster for this output folder, waiting ones and running ones, whether a "
+        "program watches them or not. Without TASK also those of tasks that the tape no longer has. Results that are "
+        "complete stay. Asks first.",
+        _ASK,
+        ("ducttape main.tape cancel", "ducttape main.tape cancel 'train*' 'Size.big+*'"),
     ),
     "unlock": Page(
         _TASKS,

@@ -73,7 +73,7 @@ class Job:
         """Until `seconds` are over or Slurm ends this job."""
         deadline = time.monotonic() + seconds
         while self.told != "TERM" and (left := deadline - time.monotonic()) > 0:
-            time.sleep(min(left, 0.5))
+            time.sleep(min(left, 0.1))
 
     # --- before the body ----------------------------------------------------------------------------------------
 
@@ -138,6 +138,9 @@ class Job:
         number, self.directory = job_files.claim(spec["attempts"])
         code, start, usage = self._run_body(number)
         end = time.time()
+        if code and not self.told:
+            # Slurm signals body and runner together; the body may be gone before the signal is seen here.
+            self._sleep(2.0 if code in (128 + signal.SIGTERM, 128 + signal.SIGKILL) else 0.2)
         self._write(self.names["exit_code"], str(code))
         if self.told == "USR1":
             return self._time_is_up(code)

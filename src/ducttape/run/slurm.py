@@ -103,6 +103,7 @@ class Slurm:
         self._added: list[Request] = []
         self._settled: list[Settled] = []
         self._to_cancel: deque[str] = deque()
+        self._cancelled: set[TaskKey] = set()
         self._ask_at = self._look_at = 0.0
         self._ask_pause, self._look_pause = self._patience.ask, self._patience.look
         self._user = str(os.getuid())
@@ -174,14 +175,30 @@ class Slurm:
             found[key] = flight.seen.text if flight.seen else "sent" if flight.submission.job else "being sent"
         return found
 
+    def all_in_flight(self) -> dict[TaskKey, str]:
+        """Every task that any controller has sent and that has not ended as far as files tell, with its job."""
+        keys = [key for s in self._journal.submissions() for index, key in s.tasks.items() if s.is_in_flight(index)]
+        return {key: job for key in keys if (job := self.in_flight(key)) is not None}
+
     def cancel(self, keys: Iterable[TaskKey]) -> None:
+        """They settle as cancelled when Slurm says that they ended, or as complete when they were first."""
         for key in keys:
             self.adopt(key)
-            flight = self._flights.get(key)
-            if flight is not None and flight.submission.job is not None:
-                job, index = flight.job
-                self._to_cancel.append(job if index is None else f"{job}_{index}")
+            if key in self._flights:
+                self._cancelled.add(key)
+        for submission, flights in self._of.items():
+            self._cancel(submission, flights.values())
         self._drive()
+
+    def _cancel(self, submission: Submission, flights: Iterable[_Flight]) -> None:
+        chosen = [f.index for f in flights if f.key in self._cancelled]
+        if submission.job is None:
+            # When its number is known.
+            return
+        if len(chosen) == len(submission.tasks):
+            self._to_cancel.append(submission.job)
+        else:
+            self._to_cancel.extend(f"{submission.job}_{index}" for index in chosen)
 
     def close(self) -> None:
         # What sbatch was asked last must be written down; the rest of what was added was never promised to anybody.
@@ -236,7 +253,7 @@ class Slurm:
             self._added = []
         if self._to_cancel:
             jobs = [self._to_cancel.popleft() for _ in range(min(500, len(self._to_cancel)))]
-            self._commands.start(["scancel", *jobs], lambda answer: self._cancelled(jobs, answer))
+            self._commands.start(["scancel", *jobs], lambda answer: self._hear_cancel(jobs, answer))
         elif self._questions:
             self._commands.start(*self._questions.popleft())
         elif self._flights and time.monotonic() >= self._ask_at + (5.0 if self._sender.waiting else 0.0):
@@ -248,7 +265,7 @@ class Slurm:
         if answer.ok or not answer.is_busy:
             self._site = read_config(answer.out) if answer.ok else Site()
 
-    def _cancelled(self, jobs: list[str], answer: Answer) -> None:
+    def _hear_cancel(self, jobs: list[str], answer: Answer) -> None:
         if answer.is_busy:
             self._to_cancel.extend(jobs)
         self._ask_soon()
@@ -303,6 +320,9 @@ class Slurm:
 
     def _follow(self, flight: _Flight, verdict: slurm_policy.Verdict, directory: Path | None) -> bool:
         """Send the task again, or settle it; True when its old submission needs no more watching."""
+        if flight.key in self._cancelled:
+            self._settle(flight, False, "cancelled")
+            return True
         if verdict.request is not None:
             self._forget(flight)
             self._sender.add_again(verdict.request)
@@ -343,7 +363,8 @@ class Slurm:
         self._ask_at = min(self._ask_at, time.monotonic() + self._ask_pause) if self._ask_at else 0.0
 
     def _ask(self) -> None:
-        doubtful = any(f.absent or f.result or f.submission.job is None for f in self._flights.values())
+        flights = self._flights.values()
+        doubtful = bool(self._cancelled) or any(f.absent or f.result or f.submission.job is None for f in flights)
         command = squeue(self._user, everything=doubtful)
         self._commands.start(command, lambda answer: self._hear(answer, doubtful))
         self._ask_pause = self._patience.ask if doubtful else min(self._patience.ask_longest, 1.5 * self._ask_pause)
@@ -354,19 +375,21 @@ class Slurm:
         if queue is None:
             return
         self._find_numbers(queue, answer.began)
-        missing = []
+        missing, hopeless = [], []
         for flight in self._flights.values():
             seen = queue.jobs.get(flight.job)
             if seen is not None and seen.alive:
                 flight.seen, flight.absent, flight.ended = seen, 0, None
                 if seen.state == "PENDING" and seen.reason == "DependencyNeverSatisfied":
-                    self.cancel([flight.key])
+                    hopeless.append(flight)
             elif seen is not None:
                 self._has_ended(flight, seen)
             elif flight.submission.job is not None and answer.began > flight.since:
                 flight.absent += 1
                 flight.absent_since = flight.absent_since if flight.absent > 1 else answer.began
                 missing.append(flight)
+        for flight in hopeless:
+            self._to_cancel.append("_".join(str(part) for part in flight.job if part is not None))
         missing = [f for f in missing if f.ended is None and f.absent > 1]
         if missing and everything:
             self._search(missing)
@@ -383,12 +406,18 @@ class Slurm:
                 submission.note_job(numbers[0])
                 # Slurm took a request twice: one is enough.
                 self._to_cancel.extend(numbers[1:])
+                self._cancel(submission, flights.values())
                 continue
             flight = next(iter(flights.values()))
             if began > flight.since:
                 flight.absent += 1
                 flight.absent_since = flight.absent_since if flight.absent > 1 else began
-            if self._is_lost(flight):
+            if not self._is_lost(flight):
+                continue
+            if self._cancelled.issuperset(submission.tasks.values()):
+                for lost in flights.values():
+                    self._has_ended(lost, Seen("CANCELLED"))
+            else:
                 flight.absent = 0
                 self._sender.send_once_more(submission)
 
@@ -429,7 +458,8 @@ class Slurm:
         now = time.monotonic()
         for flight in [f for f in self._flights.values() if f.ended is not None and f.result is None]:
             speaks = flight.ended.state in ("COMPLETED", "FAILED")
-            if now - flight.ended_since < (self._patience.files if speaks else self._patience.settle):
+            patience = self._patience.files if speaks else self._patience.settle
+            if now - flight.ended_since < patience and flight.key not in self._cancelled:
                 continue
             submission, index = flight.submission, flight.index
             try:
