@@ -19,6 +19,7 @@ from spire.units import w2v_bert_encoder, whisper_encoder  # noqa: E402
 from spire.units.encoders import encoder_for, open_encoder  # noqa: E402
 from spire.units.kmeans import KMeans  # noqa: E402
 from spire.units.logmel import stacked_fbank, whisper_logmel  # noqa: E402
+from spire.units.placement import place  # noqa: E402
 
 W2V = {
     "hidden_size": 16,
@@ -310,6 +311,12 @@ def test_bfloat16_is_near_float32(w2v, whisper):
         assert 0 < difference < 0.05
 
 
+def test_detected_placement_is_that_of_the_machine():
+    device, dtype = ("cuda", torch.bfloat16) if torch.cuda.is_available() else ("cpu", torch.float32)
+    model, where, numbers = place(torch.nn.Linear(2, 2), "auto", "auto")
+    assert (where.type, numbers, model.weight.dtype) == (device, dtype, dtype)
+
+
 def test_eps_counts_for_quiet_audio(w2v):
     near_silence = 1e-7 * speech(9000)
     assert open_encoder(w2v[0], 1).metadata()["eps"] == "1e-07"
@@ -393,6 +400,8 @@ def test_refusals(w2v, whisper, tmp_path):
             open_encoder(folder, 1, dtype="float8")
         with pytest.raises(UserError, match="unknown device"):
             open_encoder(folder, 1, device="abacus")
+        with pytest.raises(UserError, match="mps is not supported"):
+            open_encoder(folder, 1, device="mps")
         if not torch.cuda.is_available():
             with pytest.raises(UserError, match="0 GPUs"):
                 open_encoder(folder, 1, device="cuda")

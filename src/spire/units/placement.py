@@ -17,19 +17,20 @@ def place(model: nn.Module, device: str, dtype: str) -> tuple[nn.Module, torch.d
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        place = torch.device(device)
-        missing = place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count()
+        where = torch.device(device)
     except RuntimeError as e:
         raise UserError(f"unknown device {device!r}", hint="cpu, cuda, cuda:0, or auto") from e
-    if missing:
+    if where.type not in ("cpu", "cuda"):
+        raise UserError(f"device {device} is not supported", hint="cpu, cuda, cuda:0, or auto")
+    if where.type == "cuda" and (where.index or 0) >= torch.cuda.device_count():
         raise UserError(f"device {device}: this machine has {torch.cuda.device_count()} GPUs", hint="--device cpu")
     if dtype == "auto":
-        dtype = "float32" if place.type == "cpu" else "bfloat16"
+        dtype = "float32" if where.type == "cpu" else "bfloat16"
     if dtype not in DTYPES:
         raise UserError(f"unknown dtype {dtype!r}", hint="float32, bfloat16, or auto")
     # float32 means float32: convolutions on a GPU would otherwise round their operands to ten bits.
     torch.backends.cudnn.allow_tf32 = False
-    return model.to(place, DTYPES[dtype]), place, DTYPES[dtype]
+    return model.to(where, DTYPES[dtype]), where, DTYPES[dtype]
 
 
 def final_norm_of(norm: nn.LayerNorm) -> FinalNorm:
