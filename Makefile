@@ -4,9 +4,10 @@ PYTHON ?= python3
 ENV := env
 JOBS ?= 2
 MUTANTS ?= 20000
+ROUNDS ?= 200
 SEED ?= 1
 
-.PHONY: help env reproduce readme check-results test test-all smoke lint bench fuzz clean
+.PHONY: help env reproduce readme check-results test test-all smoke lint bench fuzz torture clean
 
 help:
 	@echo "make reproduce      build the environment, run the mini study, write results/"
@@ -15,6 +16,7 @@ help:
 	@echo "make test-all       the slow tests too"
 	@echo "make bench          benchmarks, into benchmarks/results/"
 	@echo "make fuzz           mutants of tapes through the language (MUTANTS=20000 SEED=1)"
+	@echo "make torture        kill runs at random instants and look at what is left (ROUNDS=200 SEED=1)"
 	@echo "make clean          remove out/ (results/ stays)"
 
 env: $(ENV)/.complete
@@ -63,6 +65,9 @@ bench: $(ENV)/.complete
 
 fuzz: $(ENV)/.complete
 	nice $(ENV)/bin/python benchmarks/fuzz_syntax.py $(MUTANTS) --seed $(SEED) --save out/fuzz
+
+torture: $(ENV)/.complete
+	$(ENV)/bin/python benchmarks/torture.py --rounds $(ROUNDS) --seed $(SEED)
 
 clean:
 	rm -rf out

@@ -1,5 +1,6 @@
 """Whatever ends a run at whatever instant, the same command finishes it and the result is the undisturbed one."""
 
+import importlib.util
 import json
 import os
 import random
@@ -9,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tapes_by_hand import Place, command, environment
+from tapes_by_hand import SOURCE, Place, command, environment
 
 TAPE = """
 task a > out :: x=(X: 1 2 3) {
@@ -258,3 +259,16 @@ def test_two_controllers_and_kills_at_random_instants(tmp_path, undisturbed, see
         assert not any("Traceback" in text for text in said), said
     assert place.run("-y", "-j2").returncode == 0
     assert place.outputs() == undisturbed
+
+
+def test_a_short_torture(capsys):
+    """Kills of controllers, tasks and supervisors, with up to three controllers; `make torture` does it for long."""
+    torture = load_script(SOURCE.parent / "benchmarks" / "torture.py")
+    assert torture.main(["--rounds", "2", "--seed", "9001"]) == 0, capsys.readouterr()
+
+
+def load_script(path: Path):
+    specification = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
