@@ -122,6 +122,65 @@ def test_fine_tuned_checkpoints_give_their_encoder(converted, tmp_path):
         assert np.array_equal(ours.features(wav), plain_model.features(wav))
 
 
+def fairseq_names(state):
+    """Tensors of a transformers model under fairseq's names, by plain replacement."""
+    renamed = {}
+    for key, value in state.items():
+        for new, old in (
+            ("feature_projection.layer_norm", "layer_norm"),
+            ("feature_projection.projection", "post_extract_proj"),
+            ("masked_spec_embed", "mask_emb"),
+            ("pos_conv_embed.conv.parametrizations.weight.original0", "pos_conv.0.weight_g"),
+            ("pos_conv_embed.conv.parametrizations.weight.original1", "pos_conv.0.weight_v"),
+            ("pos_conv_embed.conv.bias", "pos_conv.0.bias"),
+            ("feed_forward.intermediate_dense", "fc1"),
+            ("feed_forward.output_dense", "fc2"),
+        ):
+            key = key.replace(new, old)
+        if ".final_layer_norm" not in key and "encoder.layers." in key:
+            key = key.replace("layer_norm", "self_attn_layer_norm").replace("attention.", "self_attn.")
+        if "conv_layers" in key:
+            key = key.replace(".conv.", ".0.").replace(".layer_norm.", ".2." if "group" in state else ".2.1.")
+        renamed[key] = value
+    return renamed
+
+
+@pytest.mark.parametrize("kind", ["hubert", "wav2vec2"])
+@pytest.mark.parametrize("norm", ["group", "layer"])
+def test_any_model_of_the_family_comes_back_unchanged(kind, norm, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    sizes = dict(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24, conv_dim=(8,) * 7,
+                 num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=4, feat_extract_norm=norm,
+                 conv_bias=norm == "layer", do_stable_layer_norm=norm == "layer")  # fmt: skip
+    torch.manual_seed(0)
+    family = {"hubert": (transformers.HubertConfig, transformers.HubertModel),
+              "wav2vec2": (transformers.Wav2Vec2Config, transformers.Wav2Vec2Model)}[kind]  # fmt: skip
+    model = family[1](family[0](**sizes)).eval()
+    state = {key: value.detach() for key, value in model.state_dict().items()}
+    renamed = fairseq_names(state | ({"group": None} if norm == "group" else {}))
+    renamed.pop("group", None)
+    if kind == "wav2vec2":
+        renamed |= {"quantizer.vars": torch.ones(1, 4, 2), "project_q.weight": torch.ones(2, 2)}
+    cfg = {
+        "model": {
+            "_name": kind, "encoder_layers": 2, "encoder_attention_heads": 2, "layer_norm_first": norm == "layer",
+            "extractor_mode": "default" if norm == "group" else "layer_norm",
+            "conv_feature_layers": "[(8, 10, 5)] + [(8, 3, 2)] * 4 + [(8,2,2)] + [(8,2,2)]",
+        },
+        "task": {"normalize": norm == "layer"},
+    }  # fmt: skip
+    torch.save({"cfg": cfg, "args": None, "model": renamed}, tmp_path / "model.pt")
+    folder = encoder_directory(tmp_path / "model.pt", cache_dir=tmp_path)
+    again, info = family[1].from_pretrained(folder, output_loading_info=True)
+    assert not info["missing_keys"] and not info["unexpected_keys"]
+    assert all(torch.equal(state[key], value) for key, value in again.state_dict().items())
+    wav = torch.randn(1, 3000)
+    with torch.inference_mode():
+        assert torch.equal(model(wav).last_hidden_state, again.eval()(wav).last_hidden_state)
+    preprocessor = json.loads((folder / "preprocessor_config.json").read_text())
+    assert preprocessor["do_normalize"] is (norm == "layer")
+
+
 def test_settings_in_omegaconf_nodes_are_read(tmp_path, monkeypatch):
     cfg = settings()
     module = types.ModuleType("omegaconf.dictconfig")

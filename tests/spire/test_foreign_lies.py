@@ -321,6 +321,22 @@ def test_members_never_leave_the_archive(tmp_path):
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["inner", "t.pt"]
 
 
+def test_tensors_cannot_multiply_their_data(tmp_path):
+    big = ("archive/data/0", bytes(1 << 22))
+    whole = evil_storage(count=long(1 << 20))
+    other = evil_storage(count=long(1 << 20), key=text("1"))
+    copies = tensors(*[tensor(storage=whole, shape=(1 << 20,), stride=(1,))] * 50)
+    (tmp_path / "config.json").write_text('{"model_type": "hubert"}')
+    (tmp_path / "pytorch_model.bin").write_bytes(archive(copies, extra=[big]))
+    with quickly(), pytest.raises(UserError, match="tensors of 209715200 bytes in"):
+        encoder_directory(tmp_path, cache_dir=tmp_path / "cache")
+    assert not list((tmp_path / "cache").rglob("*safetensors"))
+    alternating = tensors(*[tensor(storage=storage) for storage in [whole, other] * 50])
+    (tmp_path / "pytorch_model.bin").write_bytes(archive(alternating, extra=[big, ("archive/data/1", big[1])]))
+    with quickly(), pytest.raises(UserError, match="over and over"):
+        encoder_directory(tmp_path, cache_dir=tmp_path / "cache")
+
+
 def test_a_damaged_storage_is_found_by_its_checksum(tmp_path):
     data = bytearray(CHECKPOINT.read_bytes())
     with zipfile.ZipFile(CHECKPOINT) as opened:

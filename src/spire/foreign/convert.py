@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import secrets
 import shutil
@@ -20,10 +21,12 @@ import numpy as np
 from spire.errors import UserError
 from spire.files import free_directory
 from spire.foreign.fairseq import VOCABULARY, WAVEFORM_EPS, read_fairseq
+from spire.foreign.provenance import snapshot_revision
 from spire.foreign.source import refuse
 from spire.foreign.tensors_out import write_tensors
 from spire.foreign.torch_file import Tensor, TorchFile, tensors_of
 
+GROWTH = 4  # times the file's size that its tensors may have: float16 doubles, tied tensors are written twice
 PREPROCESSOR = {
     "feature_extractor_type": "Wav2Vec2FeatureExtractor",
     "feature_size": 1,
@@ -71,7 +74,9 @@ def convert_weights(folder: Path, out: Path) -> None:
     texts = {
         name: _object(folder / name) for name in ("config.json", "preprocessor_config.json") if (folder / name).exists()
     }
-    texts["config.json"] = texts.get("config.json", {}) | {"spire_source": {"format": path.name, "sha256": digest}}
+    revision = snapshot_revision(folder)
+    source = {"format": path.name, "sha256": digest} | ({"revision": revision} if revision else {})
+    texts["config.json"] = texts.get("config.json", {}) | {"spire_source": source}
     with TorchFile(path) as file:
         _write_folder(out, texts, file, tensors_of(file.root, file.where), "pytorch_model.bin", digest, single=False)
 
@@ -101,8 +106,10 @@ def _write_folder(
             refuse(file.where, f"tensor {name} holds values that are not finite")
         return array.astype(np.float32, copy=False) if single else array
 
-    codes = {name: "f4" if single else _code(tensor) for name, tensor in tensors.items()}
-    described = {name: (tuple(tensor.shape), codes[name]) for name, tensor in tensors.items()}
+    described = {name: (tensor.shape, "f4" if single else _code(tensor)) for name, tensor in tensors.items()}
+    total = sum(math.prod(shape) * int(code[1]) for shape, code in described.values())
+    if total > GROWTH * file.size:
+        refuse(file.where, f"holds tensors of {total} bytes in {file.size} bytes")
     metadata = {"format": "pt", "source_format": source_format, "source_sha256": digest}
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f".{out.name}.{secrets.token_hex(6)}.partial")

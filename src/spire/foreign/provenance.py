@@ -31,8 +31,10 @@ def encoder_facts(folder: str | Path, revision: str | None = None) -> dict[str, 
     from spire.units.weights import digest  # here, because it brings torch
 
     folder = Path(folder)
-    facts = {"encoder": str(checked_config(folder).get("model_type", "")), "encoder_digest": digest(folder)}
-    known = revision or snapshot_revision(folder)
+    config = checked_config(folder)
+    facts = {"encoder": str(config.get("model_type", "")), "encoder_digest": digest(folder)}
+    source = config.get("spire_source")
+    known = revision or snapshot_revision(folder) or (source.get("revision") if isinstance(source, dict) else None)
     return facts | ({"revision": known} if known else {})
 
 

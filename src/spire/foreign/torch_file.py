@@ -29,6 +29,7 @@ _DTYPES = {
 }  # fmt: skip
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
+READ_AGAIN = 4  # times the file's size that may be read; tied tensors share storages, a bomb does so a million times
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,8 @@ class TorchFile:
         self._vocabulary = vocabulary
         self._storages: dict[str, Storage] = {}
         self._places: dict[str, int] = {}  # old form: where the data of a storage start
+        self._last: tuple[str, bytes] | None = None
+        self._read = 0
         self._archive: zipfile.ZipFile | None = None
         self._file: BinaryIO = open(path, "rb")  # noqa: SIM115 - closed by __exit__
         try:
@@ -173,6 +176,11 @@ class TorchFile:
 
     # Tensors.
 
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return self._size
+
     def _storage(self, identity: object) -> Storage:
         """A persistent id: ("storage", type, key, device, count[, view])."""
         known = isinstance(identity, tuple) and 5 <= len(identity) <= 6 and identity[0] == "storage"
@@ -189,7 +197,13 @@ class TorchFile:
         return storage
 
     def _bytes(self, storage: Storage) -> bytes:
+        """The storage's data; the last ones stay in memory, for files that cut all tensors out of one storage."""
+        if self._last is not None and self._last[0] == storage.key:
+            return self._last[1]
         size = storage.count * _width(storage)
+        self._read += size
+        if self._read > READ_AGAIN * self._size:
+            refuse(self.where, "makes its tensors read the same data over and over")
         if self._archive is None:
             if storage.key not in self._places:
                 refuse(self.where, f"lacks storage {storage.key}")
@@ -199,6 +213,7 @@ class TorchFile:
             data = read_member(self._archive, f"{self._folder}data/{storage.key}", self.where)
         if len(data) != size:
             refuse(self.where, f"storage {storage.key} has {len(data)} bytes, expected {size}")
+        self._last = storage.key, data
         return data
 
     def array(self, tensor: Tensor) -> np.ndarray:
