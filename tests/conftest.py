@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-sys.path.append(str(Path(__file__).parent / "slurm"))
+for folder in ("slurm", "ducttape"):
+    sys.path.append(str(Path(__file__).parent / folder))
 
 
 @pytest.fixture
@@ -20,3 +21,26 @@ def fake_slurm(tmp_path, monkeypatch):
         monkeypatch.delenv(name)
     yield slurm
     slurm.close()
+
+
+@pytest.fixture(scope="session")
+def real_slurm(tmp_path_factory):
+    """A real Slurm of two nodes, started once; tests leave its nodes up and no jobs behind."""
+    from real_slurm import RealSlurm, missing
+
+    if reason := missing():
+        pytest.skip(reason)
+    slurm = RealSlurm(tmp_path_factory.mktemp("real") / "slurm", down=5, age=60)
+    yield slurm
+    slurm.close()
+
+
+@pytest.fixture(scope="session")
+def grid_engine(tmp_path_factory):
+    """The variables of a real Grid Engine on this machine, started once."""
+    from grid_engine import missing, started
+
+    if reason := missing():
+        pytest.skip(reason)
+    with started(tmp_path_factory.mktemp("sge") / "sge") as variables:
+        yield variables

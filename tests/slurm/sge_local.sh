@@ -73,7 +73,7 @@ scheduler_threads       1
 EOF
   sed -e "s|^execd_spool_dir.*|execd_spool_dir $dir/execd|" -e 's|^min_\([ug]\)id.*|min_\1id 0|' \
     -e 's|^load_report_time.*|load_report_time 00:00:02|' -e 's|^mailer.*|mailer /bin/true|' \
-    -e 's|flush_time=[0-9:]*|flush_time=00:00:01|' \
+    -e 's|flush_time=[0-9:]*|flush_time=00:00:01|' -e 's/^login_shells.*/login_shells none/' \
     "$SHARE/default-configuration" > "$dir/configuration"
   "$LIB/spoolinit" berkeleydb libspoolb "$dir/spooldb" init
   "$LIB/spooldefaults" configuration "$dir/configuration"

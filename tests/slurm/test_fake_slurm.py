@@ -58,7 +58,7 @@ def test_pending_arrays_are_one_line_unless_asked(fake_slurm):
     assert run("squeue", "-h", "-o", "%i").stdout == "1_[0-1%2]\n"
 
 
-def test_refusals_have_the_words_of_slurm(fake_slurm):
+def test_refusals_have_the_words_of_slurm(fake_slurm, tmp_path):
     unknown = run("squeue", "-h", "-j", "99")
     assert (unknown.returncode, unknown.stderr) == (1, "slurm_load_jobs error: Invalid job id specified\n")
     assert run("scancel", "99").returncode == 0
@@ -68,7 +68,7 @@ def test_refusals_have_the_words_of_slurm(fake_slurm):
     assert refused.returncode == 1 and "Invalid partition name specified" in refused.stderr
     assert "not available" in run("sbatch", "--mem=999999", "--wrap", "true").stderr
     assert "not look like a batch script" in run("sbatch", input="hello").stderr
-    assert run("sbatch", "--parsable", input="#!/bin/sh\ntrue\n").stdout == "1\n"
+    assert run("sbatch", "--parsable", input="#!/bin/sh\ntrue\n", directory=tmp_path).stdout == "1\n"
 
 
 def test_a_requeued_job_gets_term_and_starts_again(fake_slurm, tmp_path):
