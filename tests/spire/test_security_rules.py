@@ -25,11 +25,7 @@ def violations(source):
             given = {keyword.arg: keyword.value for keyword in node.keywords}
             unsafe = called == "torch.load" and not _is(given.get("weights_only"), True)
             unsafe |= called.endswith(".extractall") and not _is(given.get("filter"), "data")
-            if (
-                called in CALLS
-                or unsafe_load
-                or (called.endswith(".extractall") and not _is(given.get("filter"), "data"))
-            ):
+            if called in CALLS or unsafe:
                 found.append((node.lineno, called))
             for key in KEYWORDS & set(given):
                 if not _is(given[key], False):
