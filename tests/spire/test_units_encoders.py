@@ -127,6 +127,19 @@ def test_a_kmeans_brings_its_settings_along(w2v):
             encoder_for(KMeans(kmeans.centroids, made.metadata() | {key: value}), "k", folder, 2)
 
 
+def test_keywords_speak_for_a_kmeans_that_does_not_and_contradict_none_that_does(w2v):
+    folder, _ = w2v
+    keywords = {"final_norm": "keep", "pooling": "mean", "pooling_width": 2, "eps": 1e-5}
+    made = open_encoder(folder, 2, **keywords)
+    assert encoder_for(KMeans(np.zeros((3, 16), np.float32), {}), "k", folder, 2, **keywords).metadata() == (
+        made.metadata()
+    )
+    kmeans = KMeans(np.zeros((3, 16), np.float32), made.metadata())
+    for contradiction in ({"final_norm": "drop"}, {"pooling": "max"}, {"pooling_width": 3}, {"eps": 1e-7}):
+        with pytest.raises(UserError, match=f"{next(iter(contradiction))} is .*, the k-means was trained on"):
+            encoder_for(kmeans, "k", folder, 2, **contradiction)
+
+
 def test_shards_give_the_same_and_may_not_lead_outside(w2v, tmp_path):
     folder, model = w2v
     model.save_pretrained(tmp_path / "shards", max_shard_size="10KB")

@@ -100,11 +100,15 @@ def encoder_for(
     *,
     device: str = "cpu",
     dtype: str = "float32",
+    final_norm: str | None = None,
+    pooling: str | None = None,
+    pooling_width: int | None = None,
+    eps: float | None = None,
 ) -> Encoder:
     """The encoder, with the final norm, smoothing, pooling, normalization and eps that the k-means was made with.
 
-    Layer 0 is the layer it was made with. What an older or a published k-means does not say is as published. UserError
-    when the two do not belong together.
+    Layer 0 is the layer it was made with. What a k-means does not say (an older one, or one from elsewhere) is as the
+    keywords say, else as published. UserError when the two do not belong together, or a keyword contradicts.
     """
     known = kmeans.metadata
     hint = "make it again with units_kmeans.py"
@@ -114,7 +118,7 @@ def encoder_for(
         if not (value.isascii() and value.isdecimal()):
             raise UserError(f"{kmeans_path}: {key} is {value!r}", hint)
     try:
-        eps = float(known["eps"]) if "eps" in known else None
+        eps = float(known["eps"]) if "eps" in known and eps is None else eps
     except ValueError as e:
         raise UserError(f"{kmeans_path}: eps is {known['eps']!r}", hint) from e
     encoder = open_encoder(
@@ -125,9 +129,9 @@ def encoder_for(
         threads,
         device=device,
         dtype=dtype,
-        final_norm=known.get("final_norm", "drop"),
-        pooling=known.get("pooling", "none"),
-        pooling_width=int(numbers["pooling_width"]),
+        final_norm=final_norm or known.get("final_norm", "drop"),
+        pooling=pooling or known.get("pooling", "none"),
+        pooling_width=int(numbers["pooling_width"]) if pooling_width is None else pooling_width,
         eps=eps,
     )
     differences = [
