@@ -10,7 +10,6 @@ import hashlib
 import json
 import mimetypes
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -124,15 +123,7 @@ class Files:
             sha256 = _copy_file(source, target)
             return Copied(path_id(inside), False, target.stat().st_size, 1, sha256)
 
-        def left_out(folder: str, names: list[str]) -> set[str]:
-            if without is None or folder != str(source):
-                return set()
-            return {name for name in names if name.startswith(without)}
-
-        # An output may lie inside another one, which is there already.
-        shutil.copytree(
-            source, target, copy_function=_copy_file, ignore=left_out, ignore_dangling_symlinks=True, dirs_exist_ok=True
-        )
+        _copy_tree(source, target, (os.path.realpath(source),), without)
         files = sum(len(names) for _, _, names in os.walk(target))
         return Copied(path_id(inside, folder=True), True, size_of(target), files, None)
 
@@ -159,6 +150,24 @@ def format_of(name: str) -> str:
     """The media type that the ending of a file name stands for."""
     ending = os.path.splitext(name)[1].lower()
     return _FORMATS.get(ending) or mimetypes.guess_type(name)[0] or "application/octet-stream"
+
+
+def _copy_tree(source: Path, target: Path, above: tuple[str, ...], without: str | None = None) -> None:
+    """Copy a folder, into one that may be there: an output can lie inside another one. A link that leads nowhere, or to
+    a folder above it, stays a link.
+    """
+    target.mkdir(exist_ok=True)
+    for entry in sorted(os.scandir(source), key=lambda e: e.name):
+        if without is not None and entry.name.startswith(without):
+            continue
+        real, place = os.path.realpath(entry.path), target / entry.name
+        if not os.path.exists(entry.path) or (entry.is_dir() and real in above):
+            if entry.is_symlink() and not place.is_symlink():
+                os.symlink(os.readlink(entry.path), place)
+        elif entry.is_dir():
+            _copy_tree(Path(entry.path), place, (*above, real))
+        elif entry.is_file():
+            _copy_file(entry.path, place)
 
 
 def _copy_file(source, target) -> str:
