@@ -87,8 +87,10 @@ def test_every_engine_computes_the_plain_module(kind, tiles):
         assert np.abs(theirs - expected).max() < 2e-5 * np.abs(expected).max()
 
 
+@pytest.mark.parametrize("matrix_units", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
-def test_bfloat16_is_near(kind, tiles):
+def test_bfloat16_is_near(kind, matrix_units, tiles, monkeypatch):
+    monkeypatch.setattr(hubert_cpu, "_has_matrix_units", lambda: matrix_units)
     model = model_of(kind)
     wavs = [normalize_wav(speech(i, n)) for i, n in enumerate((5000, 41_111))]
     engines = CpuHubert(model, torch.bfloat16), PackedHubert(model, torch.device("cpu"), torch.bfloat16, rows=256)

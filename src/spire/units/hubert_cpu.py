@@ -6,7 +6,8 @@ would gain, weights read once for many frames, comes from taking one utterance a
 
 In bfloat16 the operands of products are rounded (their sums are float32); the residual stream, layer norms, softmax,
 attention scores and the first convolution stay float32. That costs little time and keeps more labels than a model that
-is bfloat16 throughout (docs/scale.md has the measurements).
+is bfloat16 throughout (docs/scale.md has the measurements). Only where the processor has matrix units for bfloat16
+(AMX), beside which float32 products are many times slower, scores are rounded too.
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ class _Block:
 
     def __init__(self, module: torch.nn.Module, heads: int, dtype: torch.dtype, tile: int):
         self.heads, self.dtype, self.tile, self.pre_norm = heads, dtype, tile, module.pre_norm
+        self.score_dtype = dtype if _has_matrix_units() else torch.float32
         attention, forward = module.attention, module.feed_forward
         self.qkv = Product(*joined_projections(attention, heads), dtype, tile)
         self.out = Product(attention.out_proj.weight, attention.out_proj.bias, dtype, tile)
@@ -76,7 +78,7 @@ class _Block:
         rows, d = x.shape
         size = d // self.heads
         lone = packs("cpu") and size * rows * rows >= LONE_HEADS
-        q, k = torch.empty(2, self.heads, rows, size)
+        q, k = torch.empty(2, self.heads, rows, size, dtype=self.score_dtype if lone else torch.float32)
         v = torch.empty(self.heads, rows, size, dtype=self.dtype if lone else torch.float32)
         for start, end in _tiles(rows, self.tile):
             tile = self.norm(x[start:end]) if self.pre_norm else x[start:end].to(self.dtype)
@@ -117,6 +119,10 @@ class _Block:
             self.narrow.add_to(tile, inner)
             if not self.pre_norm:
                 tile.copy_(self.final_norm(tile))
+
+
+def _has_matrix_units() -> bool:
+    return torch.cpu._is_amx_tile_supported()
 
 
 def _tiles(rows: int, most: int) -> list[tuple[int, int]]:
