@@ -82,6 +82,7 @@ def _read(source, name: str, size: int | None, start: float, duration: float | N
             if native < MIN_RATE or count > MAX_SECONDS * native:
                 found = f"{count / native / 3600:.1f} hours of audio at {native} Hz"
                 raise UserError(f"{name}: {found} in one piece", hint="give it in parts: a manifest's start, duration")
+            guessed = file.format == "MP3" and not _is_counted(source)
             if first:
                 file.seek(first)
             missing = count
@@ -95,7 +96,7 @@ def _read(source, name: str, size: int | None, start: float, duration: float | N
     except (soundfile.SoundFileError, RuntimeError, MemoryError) as e:
         # RuntimeError: what soundfile raises when a corrupt stream cannot be sought.
         raise _unreadable(name, e, size) from e
-    if missing:
+    if missing and not (guessed and blocks):
         raise UserError(
             f"{name}: corrupt or cut off: {count - missing} of {count} samples could be decoded",
             hint="fetch or make the file again",
@@ -104,6 +105,22 @@ def _read(source, name: str, size: int | None, start: float, duration: float | N
     if not np.isfinite(mono).all():
         raise UserError(f"{name}: holds samples that are not finite numbers", hint="fetch or make the file again")
     return resample(mono, native, rate)
+
+
+def _is_counted(source: str | io.BytesIO) -> bool:
+    """Whether an MP3 file says how long it is. Without that, its length is guessed from its size and first bit rate."""
+
+    def part(start: int, size: int) -> bytes:
+        if isinstance(source, io.BytesIO):
+            return bytes(source.getbuffer()[start : start + size])
+        with open(source, "rb") as file:
+            file.seek(start)
+            return file.read(size)
+
+    tag, first = part(0, 10), 0
+    if tag[:3] == b"ID3" and len(tag) == 10:  # its length: four bytes of seven bits
+        first = 10 + sum((byte & 127) << shift for byte, shift in zip(tag[6:], (21, 14, 7, 0), strict=True))
+    return any(mark in part(first, 4096) for mark in (b"Xing", b"Info", b"VBRI"))
 
 
 def _unreadable(name: str, error: Exception, size: int | None = None) -> UserError:
