@@ -31,6 +31,7 @@ from ducttape.store.record import write_atomically
 
 FORMAT = 1
 _INTENT = "submission.json"
+_GONE = ".gone"
 
 
 class Submission:
@@ -103,7 +104,7 @@ class Submission:
             if last:
                 self.read_collected()
             if self.collected.issuperset(self.tasks):
-                shutil.rmtree(self.folder, ignore_errors=True)
+                _remove(self.folder)
 
     def read_collected(self) -> None:
         with contextlib.suppress(OSError):
@@ -201,7 +202,7 @@ class Journal:
     def forget(self, submission: Submission) -> None:
         """Slurm does not have it, and it is not to be sent."""
         self._known.pop(submission.token, None)
-        shutil.rmtree(submission.folder, ignore_errors=True)
+        _remove(submission.folder)
 
     def sweep(self) -> list[list]:
         """Remove submissions that are over and that nobody watches.
@@ -209,6 +210,8 @@ class Journal:
         Returns what their jobs digested, for `DigestCache.learn`.
         """
         entries: list[list] = []
+        for rest in self.folder.glob(f".*{_GONE}"):
+            shutil.rmtree(rest, ignore_errors=True)
         for submission in self.submissions():
             if submission.owner is None or not submission.owner.is_gone():
                 continue
@@ -221,6 +224,14 @@ class Journal:
                     entries += (submission.result(index) or {}).get("digests") or []
                 self.forget(submission)
         return entries
+
+
+def _remove(folder: Path) -> None:
+    """At once for all who look: half of a folder would tell of jobs that have not said their last word."""
+    gone = folder.with_name(f".{folder.name}{_GONE}")
+    with contextlib.suppress(FileNotFoundError):
+        os.rename(folder, gone)
+        shutil.rmtree(gone, ignore_errors=True)
 
 
 def _read(folder: Path) -> Submission | None:
