@@ -4,7 +4,9 @@ import argparse
 import gzip
 import io
 import json
+import os
 import pickle
+import shutil
 import sys
 import types
 from pathlib import Path
@@ -313,6 +315,27 @@ def test_the_cache_is_checked_and_a_folder_is_taken_as_it_is(converted, tmp_path
     (folder / "model.safetensors").write_bytes((other / "model.safetensors").read_bytes())
     with pytest.raises(UserError, match="was converted from"):
         encoder_directory(CHECKPOINTS["cfg"], cache_dir=tmp_path)
+
+
+def test_processes_that_convert_at_once_share_one_result(converted, tmp_path, monkeypatch):
+    folder = encoder_directory(CHECKPOINTS["cfg"], cache_dir=tmp_path / "other")
+    cached = tmp_path / "cache" / "encoders" / folder.name
+
+    def beaten(path, out):
+        shutil.copytree(folder, cached)
+        convert_encoder(path, out)
+
+    monkeypatch.setattr("spire.foreign.open.convert_encoder", beaten)
+    assert encoder_directory(CHECKPOINTS["cfg"], cache_dir=tmp_path / "cache") == cached
+
+
+def test_what_killed_runs_left_is_removed_after_a_day(tmp_path):
+    old, young = (tmp_path / f".hubert.{name}.partial" for name in ("old", "young"))
+    for leftover in (old, young):
+        leftover.mkdir()
+    os.utime(old, (0, 0))
+    convert_encoder(CHECKPOINTS["cfg"], tmp_path / "hubert")
+    assert young.exists() and not old.exists()
 
 
 def test_folders_that_bring_code_or_nothing_are_refused(tmp_path):

@@ -115,6 +115,8 @@ def test_the_helper_makes_a_valid_kmeans(tmp_path):
         "another object": pickle.dumps({"cluster_centers_": 1}),
         "text": b"hello world, this is no k-means at all\n",
         "empty": b"",
+        "a web page": b"\n<!DOCTYPE html><html>404</html>",
+        "a Git LFS pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n",
         "zlib of nothing": zlib.compress(b""),
         "broken zlib": zlib.compress(JOBLIB.read_bytes())[:500] + b"\xff" * 100,
         "cut xz": lzma.compress(JOBLIB.read_bytes())[:1000],
@@ -290,6 +292,8 @@ def evil_storage(kind=None, key=None, count=None, head="storage", more=b""):
         "stream with missing data": lambda: (
             stream(tensors(tensor()))[: -len(pickle.dumps([], 2))] + pickle.dumps(["0"], 2)
         ),
+        "a web page": lambda: b"<html>",
+        "safetensors": lambda: struct.pack("<Q", 16) + b'{"a": 1}        ',
         "tar": lambda: b"x" * 257 + b"ustar" + b"\0" * 800,
         "script": lambda: archive(b"\x80\x02" + name("__torch__.Model", "Model") + b")\x81."),
         "cut": lambda: CHECKPOINT.read_bytes()[:-100],

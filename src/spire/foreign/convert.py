@@ -13,6 +13,7 @@ import math
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from spire.foreign.tensors_out import write_tensors
 from spire.foreign.torch_file import Tensor, TorchFile, tensors_of
 
 GROWTH = 4  # times the file's size that its tensors may have: float16 doubles, tied tensors are written twice
+ABANDONED = 24 * 3600  # seconds after which an unfinished folder counts as left behind
 PREPROCESSOR = {
     "feature_extractor_type": "Wav2Vec2FeatureExtractor",
     "feature_size": 1,
@@ -112,6 +114,10 @@ def _write_folder(
         refuse(file.where, f"holds tensors of {total} bytes in {file.size} bytes")
     metadata = {"format": "pt", "source_format": source_format, "source_sha256": digest}
     out.parent.mkdir(parents=True, exist_ok=True)
+    for leftover in out.parent.glob(f".{out.name}.*.partial"):
+        # Of a run that was killed; a younger one may belong to a process that converts the same file now.
+        if time.time() - leftover.stat().st_mtime > ABANDONED:
+            shutil.rmtree(leftover, ignore_errors=True)
     partial = out.with_name(f".{out.name}.{secrets.token_hex(6)}.partial")
     partial.mkdir()
     try:

@@ -15,6 +15,7 @@ from spire.foreign.convert import convert_encoder, convert_weights, sha256_of
 from spire.foreign.joblib_kmeans import read_kmeans
 from spire.foreign.npy_file import read_matrix
 from spire.foreign.provenance import centroids_sha256, check_match, checked_config
+from spire.foreign.source import refuse_stand_in
 from spire.foreign.tensors_out import read_metadata
 from spire.units.kmeans import KMeans, load
 
@@ -37,6 +38,7 @@ def open_kmeans(
     except (FileNotFoundError, IsADirectoryError) as e:
         hint = "give the file of a k-means: joblib, safetensors, npy or npz"
         raise UserError(f"{path}: no such k-means", hint) from e
+    refuse_stand_in(head, path)
     if head[8:] == b"{" and int.from_bytes(head[:8], "little") < 100 << 20:
         kmeans = load(path)
         if not all(isinstance(value, str) for value in kmeans.metadata.values()):

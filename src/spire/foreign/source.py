@@ -31,6 +31,17 @@ def refuse(where: str | Path, reason: str, hint: str = HINT) -> NoReturn:
     raise UserError(f"{where}: {reason}", hint)
 
 
+def refuse_stand_in(head: bytes, where: str | Path) -> None:
+    """UserError when the file is what a failed download leaves: nothing, a web page, or a Git LFS pointer."""
+    start = head.lstrip().lower()
+    stands_for = {b"<": "a web page", b"version h": "a Git LFS pointer"}
+    found = next((what for prefix, what in stands_for.items() if start.startswith(prefix)), None)
+    if not head or found:
+        refuse(
+            where, f"is {found or 'empty'}, not the file itself", "download it again (git lfs pull, or the raw file)"
+        )
+
+
 class Source:
     """Sequential reader of byte chunks. `where` names the file in errors; `position` counts the bytes handed out."""
 

@@ -19,7 +19,7 @@ import numpy as np
 from spire.errors import UserError
 from spire.foreign import numpy_names
 from spire.foreign.archive import open_archive, read_member
-from spire.foreign.source import LIMIT, Source, refuse
+from spire.foreign.source import LIMIT, Source, refuse, refuse_stand_in
 from spire.foreign.unpickle import Machine, Name, Vocabulary
 
 _DTYPES = {
@@ -111,8 +111,9 @@ class TorchFile:
         try:
             self._size = self._file.seek(0, 2)
             self._file.seek(0)
-            zipped = self._file.read(4) == b"PK\x03\x04"
-            self.root = self._read_archive() if zipped else self._read_stream()
+            head = self._file.read(9)
+            refuse_stand_in(head, self.where)
+            self.root = self._read_archive() if head[:4] == b"PK\x03\x04" else self._read_stream()
         except BaseException:
             self.__exit__()
             raise
@@ -150,11 +151,14 @@ class TorchFile:
     # The stream of pickles.
 
     def _read_stream(self) -> object:
+        hint = "give a checkpoint written by torch.save (1.0 or later)"
+        self._file.seek(0)
+        if self._file.read(1) != b"\x80":
+            refuse(self.where, "is neither a torch archive nor torch's older form", hint)
         self._file.seek(0)
         source = Source(iter(lambda: self._file.read(1 << 16), b""), self.where, min(LIMIT, self._size))
         magic, protocol, system = (Machine(source, Vocabulary()).load() for _ in range(3))
         if magic != _MAGIC or protocol != _PROTOCOL or not isinstance(system, dict):
-            hint = "give a checkpoint written by torch.save (1.0 or later)"
             refuse(self.where, "is neither a torch archive nor torch's older form", hint)
         if system.get("little_endian") is not True:
             refuse(self.where, "holds numbers in big-endian order", "save it again on a little-endian machine")
