@@ -20,7 +20,8 @@ from ducttape.plan.tasks import TaskKey
 from ducttape.run import slurm_policy
 from ducttape.run.cluster import Launch, Settled
 from ducttape.run.local import read_mark
-from ducttape.run.slurm_commands import Answer, Commands
+from ducttape.run.resources import needs
+from ducttape.run.slurm_commands import Answer, Commands, require_programs
 from ducttape.run.slurm_journal import Journal, Submission
 from ducttape.run.slurm_sender import Listener, Sender
 from ducttape.run.slurm_specs import Request, request
@@ -100,7 +101,7 @@ class Slurm:
         self._site: Site | None = None
         self._flights: dict[TaskKey, _Flight] = {}
         self._of: dict[Submission, dict[int, _Flight]] = {}
-        self._added: list[Request] = []
+        self._added: dict[TaskKey, Request] = {}
         self._settled: list[Settled] = []
         self._to_cancel: deque[str] = deque()
         self._cancelled: set[TaskKey] = set()
@@ -113,7 +114,7 @@ class Slurm:
     def in_flight(self, key: TaskKey) -> str | None:
         if (flight := self._flights.get(key)) is not None:
             return flight.submission.job_text(flight.index)
-        if self._sender.has(key) or any(r.key == key for r in self._added):
+        if self._sender.has(key) or key in self._added:
             return "slurm, about to be sent"
         found = self._journal.find(key)
         return found[0].job_text(found[1]) if found else None
@@ -130,10 +131,10 @@ class Slurm:
         self._ask_soon()
 
     def add(self, launch: Launch) -> None:
-        from ducttape.run.resources import needs
-
+        if self._site is None:
+            require_programs()
         retries = needs(launch.task).retries if self._retry_there else 0
-        self._added.append(request(launch, self._layout, retries))
+        self._added[launch.task.key] = request(launch, self._layout, retries)
 
     def flush(self) -> list[Settled]:
         self._drive()
@@ -249,8 +250,8 @@ class Slurm:
             self._commands.start(["scontrol", "show", "config"], self._learn_site)
             return
         if self._added and self._site is not None:
-            self._sender.add(self._added, self._site.largest_index)
-            self._added = []
+            self._sender.add(list(self._added.values()), self._site.largest_index)
+            self._added.clear()
         if self._to_cancel:
             jobs = [self._to_cancel.popleft() for _ in range(min(500, len(self._to_cancel)))]
             self._commands.start(["scancel", *jobs], lambda answer: self._hear_cancel(jobs, answer))

@@ -73,6 +73,7 @@ class Commands:
     def __init__(self, interval: float = INTERVAL, patience: float = 60.0):
         self._interval, self._patience = interval, patience
         self._process: subprocess.Popen | None = None
+        self._unasked: Answer | None = None
         self._next = 0.0
         self._failures = 0
         self.calls = 0
@@ -80,7 +81,7 @@ class Commands:
     @property
     def idle(self) -> bool:
         """Whether a call may be made now."""
-        return self._process is None and time.monotonic() >= self._next
+        return self._process is None and self._unasked is None and time.monotonic() >= self._next
 
     @property
     def wait(self) -> float:
@@ -93,7 +94,7 @@ class Commands:
         return self._failures
 
     def start(self, command: list[str], then: Callable[[Answer], None], patience: float | None = None) -> None:
-        """Call a program; `then` gets its answer from a later `poll`. TapeError when there is no such program."""
+        """Call a program; `then` gets its answer from a later `poll`."""
         # Files, because nobody reads a pipe until the program has ended.
         out, err = (tempfile.TemporaryFile() for _ in range(2))  # noqa: SIM115
         env = _environment(command[0])
@@ -101,10 +102,9 @@ class Commands:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=env, start_new_session=True
             )
-        except FileNotFoundError as e:
-            problem = f"this machine has no '{command[0]}', so nothing can be sent to Slurm"
-            hint = "run ducttape on a login node of the cluster, or use another .submitter"
-            raise TapeError(Diagnostic(problem, hint=hint)) from e
+        except OSError as e:
+            # A program that was there is on a disk that has gone for a while.
+            self._unasked = Answer(127, "", str(e), time.monotonic(), late=True)
         self._began, self._out, self._err, self._then = time.monotonic(), out, err, then
         self._deadline = self._began + (patience or self._patience)
         self._next = self._began + self._interval
@@ -112,6 +112,10 @@ class Commands:
 
     def poll(self) -> bool:
         """Hand on the answer of the present call, when there is one; whether there was."""
+        if self._unasked is not None:
+            answer, self._unasked = self._unasked, None
+            self._hand_on(answer)
+            return True
         if self._process is None:
             return False
         status, late = self._process.poll(), False
@@ -126,13 +130,15 @@ class Commands:
             file.seek(0)
             texts.append(file.read().decode("utf-8", "replace"))
             file.close()
-        answer = Answer(status, *texts, self._began, late)
+        self._hand_on(Answer(status, *texts, self._began, late))
+        return True
+
+    def _hand_on(self, answer: Answer) -> None:
         self._failures = self._failures + 1 if answer.is_busy else 0
         if self._failures:
             pause = min(_LONGEST_BACKOFF, self._interval * 2**self._failures)
             self._next = time.monotonic() + pause
         self._then(answer)
-        return True
 
     def finish(self) -> None:
         """Wait for the present call, because what it does must not be left unknown."""
@@ -146,8 +152,13 @@ def job_number(answer: Answer) -> str | None:
     return found[-1] if found else None
 
 
-def is_installed() -> bool:
-    return shutil.which("sbatch") is not None
+def require_programs() -> None:
+    """TapeError where Slurm's programs are not installed."""
+    for program in ("sbatch", "squeue", "scontrol", "scancel"):
+        if shutil.which(program) is None:
+            problem = f"this machine has no '{program}', so nothing can be sent to Slurm"
+            hint = "run ducttape on a login node of the cluster, or use another .submitter"
+            raise TapeError(Diagnostic(problem, hint=hint))
 
 
 def _environment(program: str) -> dict[str, str]:
