@@ -54,6 +54,7 @@ class Graph:
 
     def __init__(self):
         self._entities: dict[str, dict] = {}
+        self._links: set[tuple[str, str, str]] = set()
 
     def __contains__(self, identifier: str) -> bool:
         return identifier in self._entities
@@ -68,10 +69,11 @@ class Graph:
         return ref(identifier)
 
     def link(self, identifier: str, name: str, target: dict[str, str]) -> None:
-        """Add a reference to a property that holds several."""
-        values = self._entities[identifier].setdefault(name, [])
-        if target not in values:
-            values.append(target)
+        """Add a reference, once, to a property that holds several and that only this method fills."""
+        link = (identifier, name, target["@id"])
+        if link not in self._links:
+            self._links.add(link)
+            self._entities[identifier].setdefault(name, []).append(target)
 
     def set(self, identifier: str, name: str, value) -> None:
         self._entities[identifier][name] = value
