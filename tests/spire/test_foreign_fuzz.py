@@ -20,9 +20,10 @@ from spire.errors import UserError
 from spire.foreign.fairseq import VOCABULARY, read_fairseq
 from spire.foreign.joblib_kmeans import VOCABULARY as KMEANS_VOCABULARY
 from spire.foreign.open import open_kmeans
+from spire.foreign.settings import plain
 from spire.foreign.source import Source
 from spire.foreign.torch_file import TorchFile, tensors_of
-from spire.foreign.unpickle import _OPERATIONS, Machine, Vocabulary, plain
+from spire.foreign.unpickle import _OPERATIONS, Machine, Vocabulary
 
 GOLDENS = Path(__file__).resolve().parents[1] / "goldens"
 JOBLIB = (GOLDENS / "spirelm" / "kmeans50_f32.joblib").read_bytes()

@@ -16,9 +16,10 @@ from foreign_files import archive, as_setting, called, name, npz, quickly, strea
 from spire.errors import UserError
 from spire.foreign.fairseq import VOCABULARY
 from spire.foreign.open import encoder_directory, open_kmeans
+from spire.foreign.settings import plain
 from spire.foreign.source import Source
 from spire.foreign.torch_file import TorchFile
-from spire.foreign.unpickle import Limits, Machine, plain
+from spire.foreign.unpickle import Limits, Machine
 
 GOLDENS = Path(__file__).resolve().parents[1] / "goldens"
 JOBLIB = GOLDENS / "spirelm" / "kmeans50_f32.joblib"

@@ -14,9 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from spire.foreign import torch_file
+from spire.foreign.settings import plain
 from spire.foreign.source import refuse
 from spire.foreign.torch_file import Tensor, TorchFile, tensors_of
-from spire.foreign.unpickle import Vocabulary, plain
+from spire.foreign.unpickle import Vocabulary
 
 WAVEFORM_EPS = 1e-5  # fairseq normalizes with layer_norm's epsilon, Hugging Face with 1e-7
 FINE_TUNED = "w2v_encoder.w2v_model."
