@@ -40,6 +40,7 @@ from ducttape.store.digest import DigestCache
 from ducttape.store.layout import RECORD, START, Layout, numbered
 
 _KILLED = 137
+_CANCELLED_AT_ONCE = 500
 _COMPLETE = ("complete", "kept", "superseded")
 
 
@@ -105,6 +106,7 @@ class Slurm:
         self._settled: list[Settled] = []
         self._to_cancel: deque[str] = deque()
         self._cancelled: set[TaskKey] = set()
+        self._extra: set[str] = set()
         self._ask_at = self._look_at = 0.0
         self._ask_pause, self._look_pause = self._patience.ask, self._patience.look
         self._user = str(os.getuid())
@@ -204,6 +206,10 @@ class Slurm:
     def close(self) -> None:
         # What sbatch was asked last must be written down; the rest of what was added was never promised to anybody.
         self._commands.finish()
+        while self._to_cancel and not self._commands.trouble:
+            time.sleep(self._commands.wait)
+            self._scancel()
+            self._commands.finish()
 
     # --- sending ------------------------------------------------------------------------------------------------
 
@@ -253,8 +259,7 @@ class Slurm:
             self._sender.add(list(self._added.values()), self._site.largest_index)
             self._added.clear()
         if self._to_cancel:
-            jobs = [self._to_cancel.popleft() for _ in range(min(500, len(self._to_cancel)))]
-            self._commands.start(["scancel", *jobs], lambda answer: self._hear_cancel(jobs, answer))
+            self._scancel()
         elif self._questions:
             self._commands.start(*self._questions.popleft())
         elif self._flights and time.monotonic() >= self._ask_at + (5.0 if self._sender.waiting else 0.0):
@@ -265,6 +270,13 @@ class Slurm:
     def _learn_site(self, answer: Answer) -> None:
         if answer.ok or not answer.is_busy:
             self._site = read_config(answer.out) if answer.ok else Site()
+
+    def _scancel(self) -> None:
+        jobs = [self._to_cancel.popleft()]
+        # A name is a filter for the numbers beside it, so it goes alone.
+        while self._to_cancel and len(jobs) < _CANCELLED_AT_ONCE and not (jobs[0] + self._to_cancel[0]).count("--"):
+            jobs.append(self._to_cancel.popleft())
+        self._commands.start(["scancel", *jobs], lambda answer: self._hear_cancel(jobs, answer))
 
     def _hear_cancel(self, jobs: list[str], answer: Answer) -> None:
         if answer.is_busy:
@@ -351,7 +363,11 @@ class Slurm:
             return
         for flight in flights:
             self._forget(flight)
-        submission.collect([f.index for f in flights], last=submission not in self._of)
+        over = submission not in self._of
+        submission.collect([f.index for f in flights], last=over)
+        if over and submission.data["repeated"]:
+            # Of a request that was made twice a job may wait that nobody needs.
+            self._to_cancel.append(f"--name={submission.name}")
 
     def _newest_attempt(self, key: TaskKey) -> Path | None:
         attempts = self._layout.attempts(key)
@@ -400,14 +416,17 @@ class Slurm:
     def _find_numbers(self, queue: Queue, began: float) -> None:
         """Find submissions whose number is not known by their names; send those again that Slurm does not have."""
         for submission, flights in list(self._of.items()):
-            if submission.job is not None or self._sender.is_sending(submission):
+            if self._sender.is_sending(submission):
                 continue
             numbers = sorted(queue.names.get(submission.name, []), key=int)
-            if numbers:
+            if submission.job is None and numbers:
                 submission.note_job(numbers[0])
-                # Slurm took a request twice: one is enough.
-                self._to_cancel.extend(numbers[1:])
                 self._cancel(submission, flights.values())
+            if submission.job is not None:
+                # Slurm took a request twice: one is enough.
+                extra = set(numbers) - {submission.job} - self._extra
+                self._to_cancel.extend(extra)
+                self._extra |= extra
                 continue
             flight = next(iter(flights.values()))
             if began > flight.since:

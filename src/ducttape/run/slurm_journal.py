@@ -69,6 +69,14 @@ class Submission:
     def note_job(self, job: str) -> None:
         """Write down the number that Slurm gave."""
         self.job = self.data["job"] = job
+        self._write()
+
+    def note_repetition(self) -> None:
+        """Write down that Slurm is asked once more, and may have two jobs of this name then."""
+        self.data["repeated"] = True
+        self._write()
+
+    def _write(self) -> None:
         with contextlib.suppress(FileNotFoundError):
             write_atomically(self.folder / _INTENT, json.dumps(self.data) + "\n")
 
@@ -187,6 +195,7 @@ class Journal:
             "format": FORMAT,
             "name": f"{name}.{token}",
             "job": None,
+            "repeated": False,
             "array": array,
             "tasks": {str(index): spec["key"] for index, spec in specs.items()},
             "arguments": arguments,

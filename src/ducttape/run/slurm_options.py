@@ -41,7 +41,9 @@ class Options:
     @property
     def warning(self) -> int:
         """How long before the time limit a body is asked to end."""
-        return 60 if self.seconds is None else int(min(180, max(15, self.seconds / 10)))
+        if self.seconds is None:
+            return 60
+        return int(min(180, max(15, self.seconds / 10), self.seconds / 3))
 
     def arguments(self) -> list[str]:
         memory = [f"--mem={-(-self.memory // _MIB)}M"] if self.memory else []

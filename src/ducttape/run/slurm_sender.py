@@ -85,7 +85,8 @@ class Sender:
         self._keys[request.key] = None
 
     def send_once_more(self, submission: Submission) -> None:
-        """Slurm does not have this submission after all."""
+        """Slurm does not seem to have this submission."""
+        submission.note_repetition()
         self._once_more.append(submission)
 
     def _enqueue(self, one: Group, front: bool = False) -> None:
