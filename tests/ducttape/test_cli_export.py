@@ -246,6 +246,20 @@ def test_damaged_results_are_not_exported_and_nothing_is_left_behind(made, tmp_p
     assert set(os.listdir(place.folder)) == before
 
 
+def test_stale_results_only_on_request(tmp_path):
+    place = Place(tmp_path)
+    place.tape("task a > out :: n=1 {\n  echo $n > $out\n}\ntask b < in=$out@a > out {\n  cat $in > $out\n}\n")
+    place.run("-y")
+    place.tape((tmp_path / "x.tape").read_text().replace("n=1", "n=2"))
+    assert place.run("export", "--crate", "c").returncode == 1
+    assert place.run("export", "--crate", "c", "--stale=keep").returncode == 0
+    crate = Crate(tmp_path / "c")
+    action = crate.entities["#run/a/Baseline.baseline"]
+    assert action["description"].endswith("(not what the present tape asks for: param n 1 -> 2)")
+    assert "2 results are not of the present tape" in crate.entities["./"]["description"]
+    assert crate.to(action, "object")[0]["value"] == "1"
+
+
 def test_wrong_words(made, tmp_path):
     for words, problem in (
         ([], "needs to know where to"),
@@ -256,7 +270,7 @@ def test_wrong_words(made, tmp_path):
         assert done.returncode == 1 and problem in done.stderr and "hint: " in done.stderr
     empty = Place(tmp_path)
     empty.tape("task a > out {\n  :\n}\n")
-    assert "no result to export" in empty.run("export", "--crate", "new").stderr
+    assert "no complete result to export" in empty.run("export", "--crate", "new").stderr
     assert os.listdir(tmp_path) == ["x.tape"]
 
 

@@ -1,7 +1,8 @@
 """`export --crate DIR|FILE.zip [TASK [REALIZATION ...]]`: a Workflow Run RO-Crate of all results, or of those named
 with all that they were made from: the tape, what ran with which values, when and on which host, inputs, outputs, logs.
 
-Every copy is compared with its record. The crate appears whole or not at all, and is never written over another one.
+Results that are stale are left out, or taken in and said to be stale with `--stale=keep`. Every copy is compared with
+its record. The crate appears whole or not at all, and is never written over another one.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from ducttape.store.crate_graph import Files
 from ducttape.store.layout import Layout, component
 from ducttape.store.situation import situations
 from ducttape.store.sizes import size_of, size_text
+from ducttape.store.state import Status
 from ducttape.syntax.diagnostics import Diagnostic, TapeError
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
@@ -41,13 +43,14 @@ def run(options) -> int:
         session.plan = session.with_ancestors(session.selected())
     runs, missing = _runs(session)
     if not any(run.record for run in runs):
-        raise TapeError(Diagnostic("no result to export", hint=f"ducttape {options.tape}"))
+        hint = f"ducttape {options.tape} makes them; --stale=keep takes stale ones as they are"
+        raise TapeError(Diagnostic("no complete result to export", hint=hint))
     study = Study(
         name=os.path.basename(options.tape),
         folder=Path(os.path.abspath(options.tape)).parent,
         sources=_sources(session),
         runs=runs,
-        author=options.author or getpass.getuser(),
+        author=options.author or _login(),
         license=options.license or _NO_LICENSE,
         defines=defines_of(options),
         packages=_packages(session.layout, runs),
@@ -55,6 +58,7 @@ def run(options) -> int:
     left_out, size = _write(study, target, limit)
     if missing:
         say(f"warning: {missing} tasks are not complete and not in it")
+        say("hint: --stale=keep takes in what is stale")
     for name in left_out[:10]:
         say(f"left out, larger than {size_text(limit)}: {name}")
     if len(left_out) > 10:
@@ -111,8 +115,10 @@ def _runs(session: Session) -> tuple[list[Run], int]:
     runs, missing = [], 0
     for key, here in situations(session.store).items():
         task, directory = session.plan.tasks[key], session.layout.directory(key)
-        if here.state.done and here.state.record is not None:
-            runs.append(Run(task, directory, here.state.record))
+        state = here.state
+        kept = session.options.stale == "keep" and state.status in (Status.STALE, Status.WAITING)
+        if state.record is not None and (state.done or kept):
+            runs.append(Run(task, directory, state.record, "; ".join(state.reasons)))
         elif here.label == "failed":
             runs.append(Run(task, directory, None, here.reason, here.since, here.ended))
         else:
@@ -136,6 +142,14 @@ def _packages(layout: Layout, runs: list[Run]) -> dict[tuple[str, str], Path]:
             if is_built(directory):
                 found[name, version] = directory
     return found
+
+
+def _login() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        # A user id without a name, as in some containers.
+        return f"user {os.getuid()}"
 
 
 def _size(text: str) -> int:

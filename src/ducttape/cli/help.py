@@ -137,8 +137,9 @@ PAGES = {
         _TASKS,
         "Writes a Workflow Run RO-Crate (profile Provenance Run Crate 0.5): the tape, every run with its commands, "
         "values, times and host, inputs, outputs, logs and records. With TASK only those and what they were made from. "
-        "Every copy is compared with its record. Outputs above --max-size are described, not copied.",
-        (*_PLAN, "--crate", "--max-size", "--author", "--license"),
+        "Every copy is compared with its record. Outputs above --max-size are described, not copied; stale results are "
+        "left out, unless --stale=keep is given.",
+        (*_PLAN, "--crate", "--max-size", "--author", "--license", "--stale"),
         (
             "ducttape main.tape export --crate study.zip --license https://spdx.org/licenses/CC-BY-4.0",
             "ducttape main.tape export --crate table --author 'Ada Lovelace https://orcid.org/0000-0000-0000-0000' "

@@ -20,7 +20,7 @@ import glob
 import os
 from pathlib import Path
 
-from ducttape.plan.tasks import FromTask, TaskKey
+from ducttape.plan.tasks import TaskKey
 from ducttape.store.commands import normalize
 from ducttape.store.crate_graph import METADATA, Copied, Files, Graph, format_of, fragment, path_id, ref
 from ducttape.store.crate_study import Run, Study, describe_root, read_me
@@ -56,9 +56,7 @@ class _Writer:
         self._check = DigestCache(files.root, None)
         self._data: dict[tuple[TaskKey, str], dict[str, str]] = {}
         self._outside: dict[str, dict[str, str]] = {}
-        self._used = {
-            (s.key, s.output) for r in study.runs for i in r.task.inputs for s in i.sources if isinstance(s, FromTask)
-        }
+        self._used = {(read.key, read.output) for run in study.runs for read in run.reads() if read.key}
         self.left_out: list[str] = []
 
     def write(self) -> None:
@@ -251,7 +249,7 @@ class _Writer:
             **more,
         )
 
-    def _source(self, run: Run, name: str, path: Path, digest: str) -> dict[str, str]:
+    def _source(self, path: Path, digest: str) -> dict[str, str]:
         """The entity of a file from outside, once for each path."""
         text = str(path)
         if text not in self._outside:
@@ -282,7 +280,9 @@ class _Writer:
         action = fragment("run", key.task, key.realization)
         where = f" on {record.host}" if record else ""
         where += f" as {record.job}" if record and record.job else ""
-        commands = record.identity.commands if record else normalize(task.body)
+        commands = list(record.identity.commands if record else normalize(task.body))
+        if record and run.problem:
+            commands.append(f"(not what the present tape asks for: {run.problem})")
         graph.add(
             action,
             "CreateAction",
@@ -313,35 +313,30 @@ class _Writer:
         """The inputs and values of a run."""
         found: list[dict[str, str]] = []
         task, graph = run.task, self._graph
-        for item in task.inputs:
-            digests = run.record.identity.inputs.get(item.name, []) if run.record else []
-            for number, source in enumerate(item.sources):
-                digest = digests[number] if number < len(digests) else ""
-                if isinstance(source, FromTask):
-                    data = self._data.get((source.key, source.output)) or graph.add(
-                        fragment("data", f"{source.output} of {source.key}"),
-                        "CreativeWork",
-                        name=f"{source.output} of {source.key}",
-                        identifier=f"blake3:{digest}" if digest else None,
-                        description="not in this crate",
-                    )
-                    self._connect(step, (source.key.task, source.output), (task.key.task, item.name))
-                else:
-                    data = self._source(run, item.name, source.path, digest)
-                    name = f"{task.key.task}/{item.name}"
-                    own = self._own_parameter("input", name, self._kind(data))
-                    graph.link(data["@id"], "exampleOfWork", own)
-                    self._connect(step, ("workflow", "input", name), (task.key.task, item.name))
-                parameter = self._parameter(run, "input", item.name, self._kind(data))
-                graph.link(data["@id"], "exampleOfWork", parameter)
-                found.append(data)
-        for param in task.params:
-            if not param.dot:
-                short = param.value if len(param.value) <= 40 else digest_bytes(os.fsencode(param.value))[:16]
-                value = fragment("value", task.key.task, param.name, short)
-                graph.add(value, "PropertyValue", name=param.name, value=param.value)
-                graph.link(value, "exampleOfWork", self._parameter(run, "input", param.name, "Text"))
-                found.append(ref(value))
+        for read in run.reads():
+            if read.key is not None:
+                name = f"{read.output} of {read.key}"
+                data = self._data.get((read.key, read.output)) or graph.add(
+                    fragment("data", name),
+                    "CreativeWork",
+                    name=name,
+                    identifier=f"blake3:{read.digest}" if read.digest else None,
+                    description="not in this crate",
+                )
+                self._connect(step, (read.key.task, read.output), (task.key.task, read.name))
+            else:
+                data = self._source(read.path, read.digest)
+                name = f"{task.key.task}/{read.name}"
+                graph.link(data["@id"], "exampleOfWork", self._own_parameter("input", name, self._kind(data)))
+                self._connect(step, ("workflow", "input", name), (task.key.task, read.name))
+            graph.link(data["@id"], "exampleOfWork", self._parameter(run, "input", read.name, self._kind(data)))
+            found.append(data)
+        for name, text in run.params.items():
+            short = text if len(text) <= 40 else digest_bytes(os.fsencode(text))[:16]
+            value = fragment("value", task.key.task, name, short)
+            graph.add(value, "PropertyValue", name=name, value=text)
+            graph.link(value, "exampleOfWork", self._parameter(run, "input", name, "Text"))
+            found.append(ref(value))
         return [value for number, value in enumerate(found) if value not in found[:number]]
 
     def _kind(self, data: dict[str, str]) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ducttape.plan.tasks import RealizedTask
+from ducttape.plan.tasks import FromTask, RealizedTask, TaskKey
 from ducttape.store.crate_graph import METADATA, Graph, ref
 from ducttape.store.record import Record
 
@@ -20,7 +20,9 @@ _PROFILES = {
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One task that ran: with a record when it is complete, else with what went wrong and when."""
+    """One task that ran: with a record when it is complete, else with what went wrong and when. A result that is not
+    what the tape asks for any more has a record and a problem.
+    """
 
     task: RealizedTask
     directory: Path
@@ -28,6 +30,41 @@ class Run:
     problem: str = ""
     start: float | None = None
     end: float | None = None
+
+    @property
+    def params(self) -> dict[str, str]:
+        if self.record is not None:
+            return self.record.identity.params
+        return {param.name: param.value for param in self.task.params if not param.dot}
+
+    def reads(self) -> Iterator[Read]:
+        """What it read, by its record; what it was to read when it failed."""
+        if self.record is None:
+            for item in self.task.inputs:
+                for source in item.sources:
+                    if isinstance(source, FromTask):
+                        yield Read(item.name, "", None, source.key, source.output)
+                    else:
+                        yield Read(item.name, "", source.path)
+            return
+        for name, sources in self.record.sources.items():
+            for source, digest in zip(sources, self.record.identity.inputs.get(name, []), strict=False):
+                if "file" in source:
+                    yield Read(name, digest, Path(source["file"]))
+                else:
+                    task, _, realization = source["task"].partition("/")
+                    yield Read(name, digest, None, TaskKey(task, realization), source["output"])
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """One source of an input: an output of a task, or a file from outside; with the digest that was read, if known."""
+
+    name: str
+    digest: str
+    path: Path | None = None
+    key: TaskKey | None = None
+    output: str = ""
 
 
 @dataclass(slots=True)
@@ -50,7 +87,9 @@ class Study:
     def summary(self) -> str:
         complete = sum(run.record is not None for run in self.runs)
         failed = len(self.runs) - complete
-        return f"{complete} tasks complete" + (f", {failed} failed" if failed else "")
+        stale = sum(run.record is not None and bool(run.problem) for run in self.runs)
+        text = f"{complete} tasks complete" + (f", {failed} failed" if failed else "")
+        return text + (f"; {stale} results are not of the present tape" if stale else "")
 
 
 def describe_root(study: Study, graph: Graph, finished: str | None) -> dict[str, str]:
