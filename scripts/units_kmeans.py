@@ -135,9 +135,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=1)
     # torch only
     parser.add_argument("--start", choices=("k-means++", "k-means||", "random"), default="k-means++")
-    parser.add_argument("--start-frames", type=int, default=0, help="frames the start is made on (0: ten a cluster)")
+    parser.add_argument("--start-frames", type=int, default=0, help="frames the start is made on (0: four a cluster)")
     parser.add_argument("--passes", type=int, default=0, help="Lloyd passes after the mini-batches, at most")
-    parser.add_argument("--forget", type=float, default=1.0, help="how fast early batches lose weight (0: never)")
+    parser.add_argument("--forget", type=float, default=0.5, help="how fast early batches lose weight (0: never)")
     parser.add_argument("--check-every", type=int, default=10, help="mini-batches between checks")
     parser.add_argument("--tolerance", type=float, default=1e-4, help="the smallest relative gain that counts")
     parser.add_argument("--products", choices=("auto", "float32", "bfloat16"), default="auto", help="of the scores")

@@ -100,23 +100,36 @@ def test_well_separated_blobs_are_all_found_by_the_start(start):
     assert hits >= 54, "random starts find 8 of 12, 40 in all"
 
 
-def test_blocks_of_candidates_have_the_distribution_of_kmeans_plus_plus():
-    """On five points the chance of each second and third start is known; 4000 draws agree."""
+@pytest.mark.parametrize("trials", [1, 2])
+def test_blocks_of_candidates_have_the_distribution_of_kmeans_plus_plus(trials):
+    """On five points the chance of each point to be one of three starts is known; 3000 draws agree."""
     points = np.array([[0.0], [1.0], [3.0], [7.0], [15.0]])
     distance = (points - points.T) ** 2
+
+    def chances(nearest):
+        """Of each point to come next: the best of `trials` draws by D^2, the first of equals."""
+        p = nearest / nearest.sum()
+        left = np.minimum(nearest, distance).sum(axis=1)
+        if trials == 1:
+            return p
+        best = np.zeros(5)
+        for a in range(5):
+            for b in range(5):
+                best[a if left[a] <= left[b] else b] += p[a] * p[b]
+        return best
+
     exact = np.zeros(5)
     for first in range(5):
-        p = distance[first] / distance[first].sum()
-        for second in np.flatnonzero(p):
-            third = np.minimum(distance[first], distance[second])
-            for k, chance in enumerate(third / third.sum()):
-                exact[[first, second, k]] += 0.2 * p[second] * chance
+        for second, chance in enumerate(chances(distance[first])):
+            if chance:
+                third = chances(np.minimum(distance[first], distance[second]))
+                exact[[first, second]] += 0.2 * chance
+                exact += 0.2 * chance * third
     x = torch.from_numpy(points.astype(np.float32))
+    draws = 3000
     counts = np.zeros(5)
-    draws = 4000
     for seed in range(draws):
-        chosen = start_centroids(x, 3, "k-means++", np.random.default_rng(seed)).numpy()[:, 0]
-        counts[np.searchsorted(points[:, 0], chosen)] += 1
+        counts[kmeans_start._plus_plus(x, 3, np.random.default_rng(seed), trials=trials).numpy()] += 1
     error = np.sqrt(exact * (1 - exact) / draws)
     assert np.all(np.abs(counts / draws - exact) < 4 * error), (counts / draws, exact)
 
@@ -232,8 +245,7 @@ def test_empty_clusters_come_back_to_life(method, monkeypatch):
 def test_moved_clusters_are_different_frames():
     frames = speech_like()
     trainer = kmeans_torch.Trainer(corpora_of(frames), plan("batches"), None, 300.0)
-    trainer.held_out, trainer.held_weights = trainer.corpora.held_out()
-    state = trainer._started()
+    state = trainer.begin()
     state.counts += 10
     state.counts[5:15] = 0
     x = torch.from_numpy(frames) - state.shift
@@ -267,8 +279,7 @@ def test_lloyd_with_weights_is_lloyd_with_copies():
     def one_pass(arrays, weights):
         corpora = Corpora([ArrayFrames(x) for x in arrays], weights, block=16)
         trainer = kmeans_torch.Trainer(corpora, plan("lloyd", passes=1), None, 300.0)
-        trainer.held_out, trainer.held_weights = corpora.held_out()
-        state = trainer._started()
+        state = trainer.begin()
         state.shift.zero_()
         state.centroids = torch.from_numpy(start)
         trainer._part_of_pass(state)

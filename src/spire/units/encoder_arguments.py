@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from spire.foreign.open import encoder_directory
 from spire.units.encoder import NORMALIZATIONS, Encoder
 from spire.units.encoders import open_encoder
 
@@ -11,7 +12,8 @@ from spire.units.encoders import open_encoder
 def add_encoder_arguments(parser: argparse.ArgumentParser, required: bool = True) -> None:
     """--encoder and all that goes with it; defaults are those of the published units where they are published."""
     add = parser.add_argument
-    add("--encoder", required=required, help="mfcc, mfccctx, or the folder of a HuBERT, wav2vec 2.0, w2v-BERT, Whisper")
+    add("--encoder", required=required, help="mfcc, mfccctx, a folder, a fairseq .pt file, or a hub id")
+    add("--revision", help="of a hub id")
     add("--layer", type=int, default=0, help="take features after this layer (1-based)")
     add("--normalize", choices=NORMALIZATIONS, default="none", help="each dimension, over an utterance")
     add("--smooth", type=int, default=0, help="average frames with neighbours this often")
@@ -30,8 +32,9 @@ def encoder_from(args: argparse.Namespace) -> Encoder:
         import torch
 
         args.device = "cuda" if torch.cuda.is_available() else "cpu"
+    cepstra = args.encoder in ("mfcc", "mfccctx")
     return open_encoder(
-        args.encoder,
+        args.encoder if cepstra else str(encoder_directory(args.encoder, revision=args.revision)),
         args.layer,
         args.normalize,
         args.smooth,

@@ -1,11 +1,12 @@
-"""Where k-means starts: k-means++ by blocks, k-means||, or random frames; the same frames and seed, the same start.
+"""Where k-means starts: greedy k-means++, k-means||, or random frames; the same frames and seed, the same start.
 
-k-means++ draws each start in proportion to its squared distance D^2 from the starts before it. Drawn one by one that is
-K passes over the frames; here M candidates are drawn at once from the D^2 of the last update and gone through in order,
-each kept with probability D^2 now / D^2 then. That is rejection sampling: what is kept has exactly the distribution of
-k-means++, and the update of D^2 for all that were kept is one matrix product.
+Greedy k-means++ draws a few candidates for each start in proportion to their squared distance D^2 from the starts
+before, and keeps the one that lowers the sum of D^2 most (scikit-learn's choice of k-means++ too). Done one start at a
+time that is K thin products with all frames. Here candidates for many starts are drawn at once from the D^2 of that
+moment, their distances to all frames are one matrix product, and going through them in order each is let through with
+probability D^2 now / D^2 then. That is rejection sampling: those let through have exactly the distribution wanted.
 k-means|| (Bahmani et al., 2012) takes about K/2 frames in each of five rounds, weighs them by the frames they are
-nearest to, and runs weighted k-means++ on those.
+nearest to, and runs weighted k-means++ on those: fewer passes, when the frames are many times the clusters.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from spire.units.kmeans_scores import Scorer, add_sums
 
 STARTS = ("k-means++", "k-means||", "random")
 ROUNDS = 5  # of k-means||
-MOST_CANDIDATES = 1024
+MOST_DISTANCES = 1 << 25  # held at once between candidates and frames (128 MiB)
 SAME = 2e-6  # of |x|^2: float32 cannot tell a smaller squared distance from none
 
 
@@ -48,25 +49,32 @@ def _plus_plus(
     clusters: int,
     rng: np.random.Generator,
     weights: np.ndarray | None = None,
+    trials: int | None = None,
 ) -> torch.Tensor:
-    """Indices [K] of the frames drawn, in the order drawn; `weights` [n] multiply the squared distances."""
-    n = len(frames)
-    first = int(rng.integers(n)) if weights is None else _draw(weights, 1, rng)[0]
-    chosen = [int(first)]
-    distance = np.full(n, np.inf)
-    fresh = chosen
+    """Indices [K] of the frames chosen, in order; `weights` [n] multiply D^2; `trials` candidates compete for each."""
+    n, device = len(frames), frames.device
+    trials = trials or 2 + int(np.log(clusters))
+    weight = torch.ones(n, device=device) if weights is None else torch.from_numpy(weights).float().to(device)
+    norms = frames.square().sum(dim=1)
+    first = int(rng.integers(n)) if weights is None else int(_draw(weights, 1, rng)[0])
+    chosen = [first]
+    distance = _squared(frames, norms, np.array(chosen))[0]
+    carried: list[int] = []
+    most = max(2 * trials, MOST_DISTANCES // n)
     with Progress("start", total=clusters, unit="clusters") as progress:
-        while True:
-            _lower(distance, frames, fresh)
-            progress.advance(len(fresh))
-            if len(chosen) == clusters:
-                return torch.tensor(chosen, device=frames.device)
-            mass = distance if weights is None else distance * weights
+        while len(chosen) < clusters:
+            mass = (distance.double() * weight).cpu().numpy()
             if not mass.sum() > 0:
                 raise _too_few(n, clusters)
-            count = min(len(chosen), MOST_CANDIDATES, 2 * (clusters - len(chosen)))
-            fresh = _kept(frames, _draw(mass, count, rng), distance, rng.random(count), clusters - len(chosen))
-            chosen = chosen + fresh
+            # For about a quarter more starts: with more, many would be turned away.
+            count = min(trials * (1 + min(len(chosen) // 4, clusters - len(chosen))), most)
+            candidates = np.concatenate((np.array(carried, np.int64), _draw(mass, count, rng)))
+            chances = np.concatenate((np.zeros(len(carried)), rng.random(count)))
+            between = _squared(frames, norms, candidates)
+            fresh, distance, carried = _through(between, distance, weight, candidates, chances, trials)
+            chosen += fresh[: clusters - len(chosen)]
+            progress.advance(len(fresh))
+    return torch.tensor(chosen, device=device)
 
 
 def _draw(mass: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -76,24 +84,45 @@ def _draw(mass: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     return np.minimum(picks, np.flatnonzero(mass)[-1])
 
 
-def _kept(
-    frames: torch.Tensor, candidates: np.ndarray, distance: np.ndarray, chances: np.ndarray, most: int
-) -> list[int]:
-    """The candidates that rejection keeps, at most `most`; the first always is one."""
-    points = frames[torch.from_numpy(candidates).to(frames.device)]
-    norms = points.square().sum(dim=1)
-    between = (norms[:, None] + norms - 2 * (points @ points.t())).double().cpu().numpy()
-    between[candidates[:, None] == candidates] = 0.0
-    then = distance[candidates]
+def _squared(frames: torch.Tensor, norms: torch.Tensor, candidates: np.ndarray) -> torch.Tensor:
+    """Squared distances of candidates to all frames, [candidates, n]; 0 where float32 cannot tell them apart."""
+    index = torch.from_numpy(candidates).to(frames.device)
+    squared = (frames[index] @ frames.t()).mul_(-2).add_(norms).add_(norms[index][:, None])
+    squared.masked_fill_(squared <= SAME * norms, 0.0)
+    squared[torch.arange(len(index), device=frames.device), index] = 0.0
+    return squared
+
+
+def _through(
+    between: torch.Tensor,
+    distance: torch.Tensor,
+    weight: torch.Tensor,
+    candidates: np.ndarray,
+    chances: np.ndarray,
+    trials: int,
+) -> tuple[list[int], torch.Tensor, list[int]]:
+    """(starts chosen, D^2 after them [n], candidates let through that still wait for competitors).
+
+    `between` [candidates, n] are squared distances; the candidates were drawn from `distance` [n], D^2 as it is now.
+    """
+    index = torch.from_numpy(candidates).to(distance.device)
+    then = distance[index].double().cpu().numpy()
     now = then.copy()
-    kept: list[int] = []
+    chosen: list[int] = []
+    waiting: list[int] = []
     for i in range(len(candidates)):
-        if chances[i] * then[i] < now[i]:
-            kept.append(int(candidates[i]))
-            if len(kept) == most:
-                break
-            np.minimum(now, between[i], out=now)
-    return kept
+        if not chances[i] * then[i] < now[i]:
+            continue
+        waiting.append(i)
+        if len(waiting) < trials:
+            continue
+        after = torch.minimum(between[waiting], distance)
+        best = int((after @ weight).argmin()) if trials > 1 else 0
+        distance = after[best]
+        chosen.append(int(candidates[waiting[best]]))
+        now = np.minimum(now, between[waiting[best]][index].double().cpu().numpy())
+        waiting = []
+    return chosen, distance, [int(candidates[i]) for i in waiting]
 
 
 def _lower(distance: np.ndarray, frames: torch.Tensor, fresh: list[int]) -> None:

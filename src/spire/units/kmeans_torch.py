@@ -34,12 +34,14 @@ from spire.units.kmeans_start import start_centroids
 
 _START, _RESEED = 11, 12  # streams of random numbers, kept apart
 FARTHEST = 1024  # frames kept by a Lloyd pass for clusters that end up empty
-START_FRAMES = 10  # a cluster: the start is made on this many frames
+START_FRAMES = 4  # a cluster, and LEAST_START in all: the start is made on this many frames
+LEAST_START = 20_000
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What to train. `batches` and `passes` are the most of each; `start_frames` 0 means ten a cluster."""
+    """What to train. `batches` and `passes` are the most of each; `start_frames` 0 means four a
+    cluster and 20,000 in all at least."""
 
     clusters: int
     seed: int = 42
@@ -48,7 +50,7 @@ class Settings:
     batch: int = 20_000
     batches: int = 1000
     passes: int = 0
-    forget: float = 1.0
+    forget: float = 0.5
     reassign: float = 0.01  # of the mean count: clusters below are moved
     check_every: int = 10
     patience: int = 3
@@ -106,11 +108,11 @@ class Trainer:
         self.checkpoint, self.seconds = Path(checkpoint) if checkpoint else None, seconds
         described = json.dumps([asdict(settings), corpora.fingerprint], sort_keys=True)
         self.fingerprint = hashlib.sha256(described.encode()).hexdigest()
+        self.held_out, self.held_weights = corpora.held_out()
         self._saved = time.monotonic()
 
     def run(self) -> Training:
-        self.held_out, self.held_weights = self.corpora.held_out()
-        state = self._resumed() or self._started()
+        state = self._resumed() or self.begin()
         total = self.settings.batches * self.settings.batch + self.settings.passes * self.corpora.train_rows
         with Progress("k-means", total=total, unit="frames") as progress:
             progress.advance(state.frames)
@@ -133,9 +135,9 @@ class Trainer:
 
     # --- the start, and coming back ---------------------------------------------------------------------------------
 
-    def _started(self) -> State:
+    def begin(self) -> State:
         s = self.settings
-        sample = self.corpora.sample(s.start_frames or START_FRAMES * s.clusters)
+        sample = self.corpora.sample(s.start_frames or max(START_FRAMES * s.clusters, LEAST_START))
         shift = torch.from_numpy(sample.mean(axis=0, dtype=np.float64).astype(np.float32)).to(self.device)
         frames = torch.from_numpy(sample).to(self.device) - shift
         centroids = start_centroids(frames, s.clusters, s.start, np.random.default_rng([s.seed, _START]))
@@ -175,7 +177,7 @@ class Trainer:
 
     def _advance(self, state: State) -> None:
         if state.phase == "batches":
-            self._batch(state)
+            self.update(state)
         else:
             self._part_of_pass(state)
         self._next_phase(state)
@@ -195,7 +197,7 @@ class Trainer:
             state.reason = state.reason or f"{state.passes} passes done"
             state.phase = "done"
 
-    def _batch(self, state: State) -> None:
+    def update(self, state: State) -> None:
         s = self.settings
         frames = torch.from_numpy(self.corpora.batch(state.step, s.batch)).to(self.device) - state.shift
         scorer = Scorer(state.centroids, s.products)

@@ -1,10 +1,14 @@
-"""How much phonetic information units carry, per split, from labels and phone times.
+"""How good units are: phonetic information, use, rates; how far they agree with others; per split, as plain numbers.
 
-Measures (a frame's phone is the one at the middle of its window; frames outside all phones do not count):
+Measures of a split (a frame's phone is the one at the middle of its window; frames outside all phones do not count):
 - pnmi: mutual information of phone and unit over the entropy of the phone, 0..1;
 - phone_purity: share of frames whose phone is their unit's most frequent phone;
-- cluster_purity: share of frames whose unit is their phone's most frequent unit.
-Without phones only counts, rates and entropies are reported. Everything follows from the files alone.
+- cluster_purity: share of frames whose unit is their phone's most frequent unit;
+- units_in_use, usage (the share of clusters that is), most_used (the largest share of frames that one unit has);
+- units_per_second after deduplication, and bits_per_second three ways: by the entropy of single units, by their entropy
+  given the unit before (no more than the former), and as numbers of fixed length, log2 K each;
+- agreement: with the labels of another folder, float32 beside bfloat16 say (spire.units.agreement).
+Without phones the first three are left out. Everything follows from the files alone.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ import numpy as np
 
 from spire.errors import UserError
 from spire.manifest import Utterance, read_manifest
+from spire.units.agreement import agreement
 from spire.units.kmeans import KMeans
 from spire.units.label import read_frames
 from spire.units.mfcc import HOP, WINDOW
@@ -24,13 +29,27 @@ from spire.units.text import deduplicate, from_pua
 RATE = 16_000
 
 
-def report(units: Path, kmeans: KMeans, manifests: dict[str, Path]) -> dict:
-    """{"clusters", "kmeans": metadata, "splits": {name: measures}}; UserError when files and manifests disagree."""
-    return {
-        "clusters": kmeans.clusters,
-        "kmeans": dict(sorted(kmeans.metadata.items())),
-        "splits": {name: _split(Path(units), name, path, kmeans.clusters) for name, path in manifests.items()},
-    }
+def report(units: Path, kmeans: KMeans, manifests: dict[str, Path], compare: Path | None = None) -> dict:
+    """{"clusters", "kmeans": metadata, "splits": {name: measures}}; with `compare`, another folder of labels of the
+    same manifests, each split's "agreement". UserError when files and manifests disagree."""
+    splits = {}
+    for name, path in manifests.items():
+        splits[name] = _split(Path(units), name, path, kmeans.clusters)
+        if compare is not None:
+            splits[name]["agreement"] = _agreement(Path(units), Path(compare), name)
+    return {"clusters": kmeans.clusters, "kmeans": dict(sorted(kmeans.metadata.items())), "splits": splits}
+
+
+def _agreement(units: Path, compare: Path, name: str) -> dict:
+    file = f"{name}.frames.npz"
+    labels = read_frames(units / file), read_frames(compare / file)
+    if len(labels[0]) != len(labels[1]):
+        reason = f"{compare / file}: {len(labels[1])} utterances, {units / file} has {len(labels[0])}"
+        raise UserError(reason, hint="label the same manifest in both ways")
+    try:
+        return agreement(*labels)
+    except ValueError as e:
+        raise UserError(f"{compare / file}: {e}", hint="label the same audio in both ways") from e
 
 
 def _split(units: Path, name: str, manifest: Path, clusters: int) -> dict:
@@ -44,6 +63,8 @@ def _split(units: Path, name: str, manifest: Path, clusters: int) -> dict:
     seconds = sum(u.duration for u in utterances)
     kept = np.array([i for ids in deduplicated for i in ids], np.int64)
     bits = entropy_bits(np.bincount(kept, minlength=clusters))
+    counts = np.bincount(flat, minlength=clusters)
+    in_use = int((counts > 0).sum())
     rate = len(kept) / seconds if seconds else 0.0
     measures = {
         "utterances": len(utterances),
@@ -53,11 +74,15 @@ def _split(units: Path, name: str, manifest: Path, clusters: int) -> dict:
         "units": len(kept),
         "units_per_second": rate,
         "removed_by_deduplication": 1 - len(kept) / len(flat) if len(flat) else 0.0,
-        "units_in_use": len(np.unique(flat)),
-        "frame_entropy_bits": entropy_bits(np.bincount(flat, minlength=clusters)),
+        "units_in_use": in_use,
+        "usage": in_use / clusters,
+        "most_used": int(counts.max()) / len(flat) if len(flat) else 0.0,
+        "frame_entropy_bits": entropy_bits(counts),
         "unit_entropy_bits": bits,
         # An upper bound: the entropy of single units, as if each came independently of its neighbours.
         "bits_per_second": rate * bits,
+        "bits_per_second_given_previous": rate * conditional_bits(deduplicated, clusters),
+        "bits_per_second_fixed": rate * float(np.log2(clusters)),
     }
     return measures | phone_measures(frames, utterances, clusters)
 
@@ -80,6 +105,21 @@ def entropy_bits(counts: np.ndarray) -> float:
     """Entropy of the distribution that `counts` (any shape) stand for; 0 for no counts."""
     p = counts[counts > 0] / max(counts.sum(), 1)
     return float(-(p * np.log2(p)).sum()) + 0.0
+
+
+def conditional_bits(sequences: Sequence[Sequence[int]], clusters: int) -> float:
+    """Entropy of a unit given the one before it (none, before the first), by their counts; 0 for no units. With few
+    units for the number of pairs it is too low: it is a measure of these sequences, not of the language."""
+    before, after = [], []
+    for ids in sequences:
+        if len(ids):
+            before += [clusters, *ids[:-1]]
+            after += ids
+    if not after:
+        return 0.0
+    pairs = np.array(before, np.int64) * clusters + np.array(after, np.int64)
+    joint = entropy_bits(np.unique(pairs, return_counts=True)[1])
+    return max(joint - entropy_bits(np.bincount(before)), 0.0)
 
 
 def phone_measures(frames: Sequence[np.ndarray], utterances: Sequence[Utterance], clusters: int) -> dict:
