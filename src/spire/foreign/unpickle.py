@@ -8,7 +8,7 @@ is nothing in the process that a file could reach, and the list is a second wall
 Bounds: `Limits.operations` instructions and container items, the byte limit of the source, `Limits.nesting` open
 containers; dictionary keys are short plain values, because hashing a tuple that contains itself a million times over
 takes forever and deep ones overflow the C stack. The result may share parts and be deep: `spire.foreign.settings` walks
-it safely. Everything refused is a UserError that names the file. Instructions: the opcode table of Python's `pickletools`.
+it safely. Everything refused is a UserError that names the file. The instructions are those of Python's `pickletools`.
 """
 
 from __future__ import annotations
