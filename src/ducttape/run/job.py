@@ -142,6 +142,9 @@ class Job:
             # Slurm signals body and runner together; the body may be gone before the signal is seen here.
             self._sleep(2.0 if code in (128 + signal.SIGTERM, 128 + signal.SIGKILL) else 0.2)
         self._write(self.names["exit_code"], str(code))
+        if self.told:
+            why = "its time limit was near" if self.told == "USR1" else "Slurm ended it"
+            self._write(self.names["start"], json.dumps(self.mark | {"ended": why}) + "\n")
         if self.told == "USR1":
             return self._time_is_up(code)
         if self.told:
@@ -171,6 +174,7 @@ class Job:
             "peak_memory_bytes": usage.ru_maxrss * 1024,
             "attempts": number,
             "job": self.job,
+            "notes": spec["record"]["notes"] + [_note_of(mark) for _, mark in reversed(self.earlier)],
         }
         job_files.write_json(os.path.join(self.directory, self.names["record"]), record, indent=1)
         outcome = job_files.publish(self.directory, spec, self.wanted, self._size)
@@ -185,19 +189,19 @@ class Job:
     def _run_body(self, number: int):
         """(exit code, start, resource usage) of the body in `self.directory`."""
         spec = self.spec
-        earlier = job_files.earlier(spec["attempts"], number, self.names["start"], self.wanted)
+        self.earlier = job_files.earlier(spec["attempts"], number, self.names["start"], self.wanted)
         self.paths = {name: os.path.join(self.directory, path) for name, path in spec["outputs"].items()}
         self._write(self.names["version"], f"{spec['version']}\n")
         self._write(self.names["script"], spec["archive"])
         self.oom_kills = _oom_kills()
         logs = (os.path.join(self.directory, self.names[name]) for name in ("stdout", "stderr"))
         with open(next(logs), "wb") as out, open(next(logs), "wb") as err:
-            env, here = self._environment(number, earlier), self.directory
+            env, here = self._environment(number), self.directory
             body = subprocess.Popen(
                 ["bash"], stdin=subprocess.PIPE, stdout=out, stderr=err, cwd=here, env=env, process_group=0
             )
         start = time.time()
-        mark = {
+        self.mark = {
             "pid": body.pid,
             "pid_start": _process_start(body.pid),
             "boot": _boot(),
@@ -207,7 +211,7 @@ class Job:
             "attempt": number,
             "identity": self.wanted,
         }
-        self._write(self.names["start"], json.dumps(mark) + "\n")
+        self._write(self.names["start"], json.dumps(self.mark) + "\n")
         self.body = body.pid
         if self.told:
             self._end_body()
@@ -225,7 +229,7 @@ class Job:
         body.returncode = code = os.waitstatus_to_exitcode(status)
         return (code if code >= 0 else 128 - code), start, usage
 
-    def _environment(self, number: int, earlier: list[str]) -> dict[str, str]:
+    def _environment(self, number: int) -> dict[str, str]:
         spec, env = self.spec, dict(os.environ)
         env["PATH"] = os.path.dirname(os.path.abspath(sys.executable)) + os.pathsep + env.get("PATH", os.defpath)
         env |= spec["special"]
@@ -235,8 +239,9 @@ class Job:
             together = "".join(f"{name}={value}\n" for name, value in values.items())
             if len(os.fsencode(together)) < _LONGEST_VALUE:
                 env["TASK_VARIABLES"] = together
-        # An empty PREVIOUS says that this is the first attempt.
-        return env | {"DUCTTAPE_ATTEMPT": str(number), "DUCTTAPE_PREVIOUS": "\n".join(earlier)}
+        # Empty when this is the first attempt.
+        previous = "\n".join(path for path, _ in self.earlier)
+        return env | {"DUCTTAPE_ATTEMPT": str(number), "DUCTTAPE_PREVIOUS": previous}
 
     # --- being told to end --------------------------------------------------------------------------------------
 
@@ -345,6 +350,12 @@ def _exit_reason(code: int) -> str:
         with contextlib.suppress(ValueError):
             return f"exit code {code} (killed by {signal.Signals(code - 128).name})"
     return f"exit code {code}"
+
+
+def _note_of(mark: dict) -> str:
+    """What a record says of an attempt before the one that made it."""
+    why = mark.get("ended") or "it ended without a word"
+    return f"attempt {mark.get('attempt')} on {mark.get('host')} ({mark.get('job')}) was not the last: {why}"
 
 
 def _oom_kills() -> int:

@@ -118,14 +118,16 @@ def numbers(folder: str) -> list[int]:
         return []
 
 
-def earlier(attempts: str, number: int, start: str, wanted: str) -> list[str]:
-    """The directories of earlier attempts at the result with the fingerprint `wanted`, the newest first."""
+def earlier(attempts: str, number: int, start: str, wanted: str) -> list[tuple[str, dict]]:
+    """The directories and the start marks of earlier attempts at the result with the fingerprint `wanted`, the newest
+    first.
+    """
     found = []
     for before in sorted((n for n in numbers(attempts) if n < number), reverse=True):
         path = os.path.join(attempts, str(before))
         mark = read_json(os.path.join(path, start))
         if mark and mark.get("identity") == wanted:
-            found.append(path)
+            found.append((path, mark))
     return found
 
 

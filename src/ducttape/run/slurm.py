@@ -210,6 +210,7 @@ class Slurm:
             time.sleep(self._commands.wait)
             self._scancel()
             self._commands.finish()
+        self._cache.learn(self._journal.sweep())
 
     # --- sending ------------------------------------------------------------------------------------------------
 
