@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -110,9 +111,20 @@ class Trainer:
         self.fingerprint = hashlib.sha256(described.encode()).hexdigest()
         self.held_out, self.held_weights = corpora.held_out()
         self._saved = time.monotonic()
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="batches")
+        self._ahead: tuple[int, Future] | None = None
 
     def run(self) -> Training:
-        state = self._resumed() or self.begin()
+        try:
+            return self._run()
+        finally:
+            self._reader.shutdown(cancel_futures=True)
+
+    def _run(self) -> Training:
+        state = self._resumed()
+        if state is None:
+            state = self.begin()
+            self._save(state, now=True)
         total = self.settings.batches * self.settings.batch + self.settings.passes * self.corpora.train_rows
         with Progress("k-means", total=total, unit="frames") as progress:
             progress.advance(state.frames)
@@ -138,6 +150,7 @@ class Trainer:
     def begin(self) -> State:
         s = self.settings
         sample = self.corpora.sample(s.start_frames or max(START_FRAMES * s.clusters, LEAST_START))
+        _check_finite(sample)
         shift = torch.from_numpy(sample.mean(axis=0, dtype=np.float64).astype(np.float32)).to(self.device)
         frames = torch.from_numpy(sample).to(self.device) - shift
         centroids = start_centroids(frames, s.clusters, s.start, np.random.default_rng([s.seed, _START]))
@@ -199,7 +212,7 @@ class Trainer:
 
     def update(self, state: State) -> None:
         s = self.settings
-        frames = torch.from_numpy(self.corpora.batch(state.step, s.batch)).to(self.device) - state.shift
+        frames = torch.from_numpy(self._read_batch(state.step)).to(self.device) - state.shift
         scorer = Scorer(state.centroids, s.products)
         labels = scorer.labels(frames)
         sums = torch.zeros_like(state.centroids)
@@ -217,6 +230,21 @@ class Trainer:
             self._move_unused(state, frames, labels)
         if state.step % s.check_every == 0:
             self._check(state)
+
+    def _read_batch(self, step: int) -> np.ndarray:
+        """Batch `step`; the one after it is read meanwhile, by a thread, if there will be one."""
+
+        def read(number: int) -> np.ndarray:
+            frames = self.corpora.batch(number, self.settings.batch)
+            _check_finite(frames)
+            return frames
+
+        waiting = self._ahead[1] if self._ahead and self._ahead[0] == step else self._reader.submit(read, step)
+        self._ahead = None
+        frames = waiting.result()
+        if step + 1 < self.settings.batches:
+            self._ahead = step + 1, self._reader.submit(read, step + 1)
+        return frames
 
     def _move_unused(self, state: State, frames: torch.Tensor, labels: torch.Tensor) -> None:
         """Clusters with less than `reassign` of the mean count go to frames of the batch, drawn by squared distance."""
@@ -240,6 +268,7 @@ class Trainer:
         scorer = Scorer(state.centroids, s.products)
         started = time.monotonic()
         for position, array, weight in self.corpora.training(rows, state.position):
+            _check_finite(array)
             frames = torch.from_numpy(np.ascontiguousarray(array)).to(self.device) - state.shift
             weights = torch.from_numpy(weight).to(self.device)
             labels, distances = scorer.nearest(frames)
@@ -293,3 +322,8 @@ class Trainer:
             state.previous = state.centroids.clone()
             if change < s.tolerance:
                 state.reason = f"centroids moved by less than {s.tolerance:g} of their length"
+
+
+def _check_finite(frames: np.ndarray) -> None:
+    if not np.isfinite(frames).all():
+        raise UserError("a feature is not finite", hint="make the features again with units_features.py")
