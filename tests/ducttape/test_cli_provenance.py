@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import time
 
 import pytest
 from tapes_by_hand import Place
@@ -274,3 +275,33 @@ def test_report_tells_what_failed_attempts_took(place):
     assert lines[-1].split()[:5] == ["total", "4", "of", "9", "tasks"]
     failed = lines[-2].split()
     assert failed[:3] == ["failed", "3", "attempts"] and 0.6 <= float(failed[3]) < 30 and failed[5:] == ["--"] * 3
+
+
+def test_status_of_a_plan_that_was_left_to_slurm(fake_slurm, tmp_path):
+    place = Place(tmp_path)
+    place.tape(
+        "global {\n  ducttape_experimental_submitters=true\n}\n"
+        'task a > out :: .submitter=slurm {\n  while ! [[ -e "$TMPDIR/go" ]]; do sleep 0.05; done\n  echo a > $out\n}\n'
+        "task b < in=$out@a > out :: .submitter=slurm {\n  echo sorry >&2\n  exit 4\n}\n"
+        "task c < in=$out@b > out :: .submitter=slurm {\n  cat $in > $out\n}\n"
+    )
+    sent = place.run("-y", "--detach", TMPDIR=str(tmp_path))
+    assert sent.returncode == 0, sent.stderr
+    deadline = time.monotonic() + 60
+
+    def wait_for(key, label):
+        while (found := rows(place, "status"))[key]["status"] != label:
+            assert time.monotonic() < deadline, found
+            time.sleep(0.2)
+        return found
+
+    found = wait_for("a/Baseline.baseline", "running")
+    a, b = found["a/Baseline.baseline"], found["b/Baseline.baseline"]
+    assert a["job"].startswith("slurm ") and a["host"] and a["since"] > 0
+    assert b["status"] == "queued" and b["job"].startswith("slurm ") and b["job"] != a["job"]
+    (tmp_path / "go").touch()
+    found = wait_for("b/Baseline.baseline", "failed")
+    assert found["a/Baseline.baseline"]["status"] == "complete"
+    assert found["b/Baseline.baseline"]["exit_code"] == 4 and "exit code 4" in found["b/Baseline.baseline"]["reason"]
+    assert found["c/Baseline.baseline"]["status"] == "blocked"
+    assert f", {a['job']}\n" in place.run("why", "out/a/Baseline.baseline/out").stdout

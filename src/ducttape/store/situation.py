@@ -56,7 +56,8 @@ def situations(store: Store) -> dict[TaskKey, Situation]:
         elif not here.state.done and (behind := next((failed[p] for p in task.parents if p in failed), None)):
             failed[key] = behind
             here.behind = behind
-            if here.label in (Status.ABSENT, Status.WAITING, Status.INCOMPLETE):
+            # A job that waits for one that failed never starts.
+            if here.label in (Status.ABSENT, Status.WAITING, Status.INCOMPLETE, "queued"):
                 here.label, here.reason = "blocked", f"behind {behind}, which failed"
     return found
 

@@ -37,9 +37,16 @@ def values_of(path: Path) -> Values:
 
 
 def differing(old: Values, new: Values) -> dict[str, tuple]:
-    """Name -> (old, new) of all values that are not equal; None stands for one that is missing."""
+    """Name -> (old, new) of all values that are not equal; None stands for one that is missing.
+
+    Numbers that both have come first, then other values that both have.
+    """
     names = dict.fromkeys([*old, *new])
-    return {n: (old.get(n), new.get(n)) for n in names if n not in old or n not in new or not _same(old[n], new[n])}
+    found = [n for n in names if n not in old or n not in new or not _same(old[n], new[n])]
+    found.sort(
+        key=lambda n: 2 if n not in old or n not in new else 0 if _is_number(old[n]) and _is_number(new[n]) else 1
+    )
+    return {n: (old.get(n), new.get(n)) for n in found}
 
 
 def in_words(name: str, old, new) -> str:
