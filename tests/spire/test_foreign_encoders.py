@@ -20,6 +20,7 @@ from spire.foreign.convert import convert_encoder, sha256_of  # noqa: E402
 from spire.foreign.fairseq import VOCABULARY, parse_convolutions, read_fairseq  # noqa: E402
 from spire.foreign.importing import import_encoder  # noqa: E402
 from spire.foreign.open import encoder_directory  # noqa: E402
+from spire.foreign.provenance import encoder_facts  # noqa: E402
 from spire.foreign.settings import plain  # noqa: E402
 from spire.foreign.torch_file import TorchFile  # noqa: E402
 from spire.units.hubert_encoder import HubertEncoder  # noqa: E402
@@ -356,3 +357,34 @@ def test_a_hub_id_fetches_only_configuration_and_safetensors(monkeypatch, conver
     assert encoder_directory("facebook/hubert-large-ll60k", tmp_path, "abc") == converted
     assert calls[0][:2] == ("facebook/hubert-large-ll60k", "abc")
     assert not any(pattern.endswith((".py", ".bin", "*")) for pattern in calls[0][2])
+
+
+def test_a_repository_with_pickled_weights_only_is_converted(monkeypatch, converted, tmp_path):
+    snapshot = tmp_path / "snapshots" / ("0123456789" * 4)
+    snapshot.mkdir(parents=True)
+    (snapshot / "config.json").write_text((converted / "config.json").read_text())
+    calls = []
+
+    def snapshot_download(repository, revision, cache_dir, allow_patterns):
+        calls.append(allow_patterns)
+        if len(calls) == 2:
+            torch.save(load_file(converted / "model.safetensors"), snapshot / "pytorch_model.bin")
+        return str(snapshot)
+
+    monkeypatch.setitem(sys.modules, "huggingface_hub", types.SimpleNamespace(snapshot_download=snapshot_download))
+    folder = encoder_directory("some/model", tmp_path)
+    assert calls[1] == ["config.json", "preprocessor_config.json", "pytorch_model.bin"]
+    assert encoder_facts(folder)["revision"] == "0123456789" * 4
+    assert HubertEncoder(folder, 3).dim == 32
+
+
+def test_a_hub_that_fails_is_a_user_error(monkeypatch, tmp_path):
+    def snapshot_download(*_, **__):
+        raise RuntimeError("404 Client Error\nlong explanation")
+
+    monkeypatch.setitem(sys.modules, "huggingface_hub", types.SimpleNamespace(snapshot_download=snapshot_download))
+    with pytest.raises(UserError, match="cannot be fetched: 404 Client Error$"):
+        encoder_directory("some/model", tmp_path)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(UserError, match="not installed"):
+        encoder_directory("some/model", tmp_path)

@@ -22,6 +22,7 @@ ESTIMATORS = frozenset(
 )
 _RANDOM = frozenset(
     {
+        "numpy.random.__RandomState_ctor",
         "numpy.random._pickle.__randomstate_ctor",
         "numpy.random._pickle.__bit_generator_ctor",
         "numpy.random._mt19937.MT19937",
