@@ -124,6 +124,17 @@ def test_attempts_of_finished_tasks_only(place):
     assert not (place.folder / "out/train/Lang.de.attempts").exists() and (attempt / "half").exists()
 
 
+def test_purge_deletes_attempts_and_leaves_what_a_job_works_on(place):
+    for name in ("train/Lang.de", "train/Baseline.baseline"):
+        (place.folder / f"out/{name}.attempts/1").mkdir(parents=True)
+    job = place.folder / "out/.jobs/abc"
+    job.mkdir(parents=True)
+    (job / "submission.json").write_text('{"job": 5, "array": false, "tasks": {"0": ["train", "Lang.de"]}}')
+    done = place.run("purge", "train", "*", "-y")
+    assert done.returncode == 1 and "KEEP: train/Lang.de: slurm 5 works on it" in done.stderr
+    assert sorted(p.name for p in (place.folder / "out/train").iterdir()) == ["Lang.de", "Lang.de.attempts"]
+
+
 def test_packages_that_no_result_refers_to(tmp_path):
     place = Place(tmp_path)
     (tmp_path / "code").mkdir()

@@ -52,7 +52,7 @@ def run(options) -> int:
     if not confirm(f"Delete {len(found)} things for good?", options.yes):
         say("doing nothing")
         return 0
-    return _delete(session.layout, found)
+    return _delete(session.layout, found, collector)
 
 
 def _print(found: list[Garbage], kept: list[Kept]) -> None:
@@ -83,7 +83,7 @@ def _total(found: list[Garbage]) -> str:
     return f"{text}; making them again would take {duration(sum(known))} of CPU time" if known else text
 
 
-def _delete(layout: Layout, found: list[Garbage]) -> int:
+def _delete(layout: Layout, found: list[Garbage], collector: Collector) -> int:
     locks = Locks(layout.locks)
     kept = freed = 0
     try:
@@ -91,6 +91,11 @@ def _delete(layout: Layout, found: list[Garbage]) -> int:
             lock = layout.lock(garbage.key) if garbage.key else None
             if lock is not None and (owner := locks.acquire(lock)):
                 say(f"KEEP: {_shown(garbage.path)}: locked by {owner}")
+                kept += 1
+                continue
+            # A run may have begun since the question.
+            if garbage.kind == "packages" and (busy := collector.anyone()):
+                say(f"KEEP: {_shown(garbage.path)}: {busy}")
                 kept += 1
                 continue
             _remove(garbage)

@@ -37,7 +37,10 @@ def run(options) -> int:
             (directory / STDOUT).touch()
             (directory / STDERR).touch()
             (directory / EXIT_CODE).write_text("0", encoding="utf-8")
-            store.make_record(task, identity, outputs, notes=["marked done by hand"]).write(directory)
+            sizes = store.output_sizes(task)
+            store.make_record(task, identity, outputs, output_sizes=sizes, notes=["marked done by hand"]).write(
+                directory
+            )
             (directory / INVALIDATED).unlink(missing_ok=True)
             say(f"marked {key}")
             marked += 1

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 
 from ducttape.cli.session import Session
 from ducttape.cli.terminal import confirm, say
 from ducttape.store.attic import remove
+from ducttape.store.jobs import submitted
 from ducttape.store.locks import Locks
 
 
 def run(options) -> int:
     session = Session(options)
     tasks = session.with_descendants(session.selected(required=True))
-    existing = [t for t in tasks if session.layout.made(t.key)]
+    existing = [t for t in tasks if session.layout.made(t.key) or session.layout.attempts(t.key).is_dir()]
     if not existing:
         say("nothing to do: none of them has a directory")
         return 0
@@ -22,7 +24,7 @@ def run(options) -> int:
     if not confirm(f"Delete {len(existing)} director{'ies' if len(existing) != 1 else 'y'}?", options.yes):
         say("doing nothing")
         return 0
-    locks = Locks(session.layout.locks)
+    locks, jobs = Locks(session.layout.locks), submitted(session.layout)
     kept = 0
     try:
         for task in existing:
@@ -31,8 +33,15 @@ def run(options) -> int:
                 say(f"KEEP: {task.key}: locked by {owner}")
                 kept += 1
                 continue
+            if (job := jobs.get(task.key)) and not job.ended:
+                say(f"KEEP: {task.key}: {job.name} works on it")
+                say(f"hint: ducttape {options.tape} cancel {task.key.task} {task.key.realization}")
+                locks.release(lock)
+                kept += 1
+                continue
             for directory in session.layout.made(task.key):
                 remove(directory)
+            shutil.rmtree(session.layout.attempts(task.key), ignore_errors=True)
             link = session.layout.full_name_link(task)
             if link is not None and link.is_symlink():
                 link.unlink()

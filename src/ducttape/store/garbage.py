@@ -21,7 +21,7 @@ from ducttape.plan.tasks import FromFile, Plan, RealizedTask, TaskKey
 from ducttape.store.history import files_of, planned
 from ducttape.store.jobs import submitted
 from ducttape.store.layout import OWN_FILES, RECORD, Layout, component, numbered
-from ducttape.store.locks import read_owner
+from ducttape.store.locks import Owner, read_owner
 from ducttape.store.record import Record
 from ducttape.store.sizes import size_of
 from ducttape.store.versions import list_versions
@@ -142,7 +142,7 @@ class Collector:
                     yield self._garbage("results", attempts, "attempts at it", key)
 
     def _old_packages(self, gone: Collection[Path]) -> Iterator[Garbage | Kept]:
-        busy = self._anyone()
+        busy = self.anyone()
         named = self._versions_in_use(gone)
         for folder in _folders(self._layout.packages):
             try:
@@ -169,15 +169,16 @@ class Collector:
         owner = read_owner(self._layout.lock(key))
         return f"{owner} works on it" if owner is not None and not owner.is_gone() else None
 
-    def _anyone(self) -> str | None:
-        """Whether some controller or job of this base directory may be alive: then no package is safe to delete."""
-        if self._jobs:
-            return f"{len(self._jobs)} jobs are on a cluster"
+    def anyone(self) -> str | None:
+        """Which other controller or job of this base directory may be alive: then no package is safe to delete."""
+        if jobs := submitted(self._layout):
+            return f"{len(jobs)} jobs are on a cluster"
         try:
             owners = [read_owner(Path(e.path)) for e in os.scandir(self._layout.locks) if e.name != "takeover"]
         except OSError:
             return None
-        alive = [owner for owner in owners if owner is not None and not owner.is_gone()]
+        me = Owner.here()
+        alive = [owner for owner in owners if owner is not None and owner != me and not owner.is_gone()]
         return f"{alive[0]} is running" if alive else None
 
     def _versions_in_use(self, gone: Collection[Path]) -> set[tuple[str, str]]:
