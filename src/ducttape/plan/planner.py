@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from operator import itemgetter
 
+from ducttape.plan.defaults import with_defaults
 from ducttape.plan.enumerate import Goal, Warn, choose_plans, one_off, planned
 from ducttape.plan.packages import package_definitions
 from ducttape.plan.realization import Namer
@@ -57,7 +58,7 @@ def plan_goals(workflow: Workflow, goals: Iterable[Goal]) -> Plan:
         planner.need(task, choice)
     tasks = planner.realize()
     names = dict.fromkeys(p.name for t in planner.visited for p in t.task.packages)
-    return Plan(tasks, package_definitions(workflow, names))
+    return with_defaults(Plan(tasks, package_definitions(workflow, names)), workflow)
 
 
 class _Node:
