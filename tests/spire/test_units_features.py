@@ -192,6 +192,16 @@ def test_published_shards_are_read_in_the_order_of_their_numbers(tmp_path):
         FeatureFolder(tmp_path)
 
 
+def test_thousands_of_shards_need_few_open_files(tmp_path):
+    """42,500 hours are as many shards; a process may hold about a thousand files open."""
+    for i in range(300):
+        np.save(tmp_path / f"shard_{i}.npy", np.full((2, 3), i, np.float32))
+    folder = FeatureFolder(tmp_path)
+    before = len(os.listdir("/proc/self/fd"))
+    assert np.array_equal(folder.read(0, 600)[:, 0], np.repeat(np.arange(300), 2))
+    assert len(os.listdir("/proc/self/fd")) - before <= 70
+
+
 def test_kmeans_from_shards_is_kmeans_from_any_other_shards(corpus, encoder, tmp_path):
     for name, parts, hours in (("a", 1, 1.0), ("b", 5, HOURS)):
         for part in range(1, parts + 1):

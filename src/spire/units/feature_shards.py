@@ -17,6 +17,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,7 @@ from spire.units.encoder import Encoder
 WHOLE = Shard()
 FORMAT = "spire-features-1"
 DTYPES = ("float32", "float16")
+OPEN_SHARDS = 64
 _HEADER = 128  # bytes before the data of a shard: the row count can be written last
 
 
@@ -211,15 +213,17 @@ class FeatureFolder:
             raise UserError(f"{folder}: no such feature folder", hint="make it with units_features.py")
         parts = sorted(self.path.glob("part-*-of-*/index.json"))
         self._shards = self._of_parts(parts) if parts else self._published()
-        self._ends = np.cumsum([len(s) for s in self._shards]).tolist()
+        self._ends = np.cumsum([rows for _, rows, _ in self._shards]).tolist()
         self.rows = self._ends[-1] if self._ends else 0
+        # A memory map holds its file open, and a process may hold a thousand or so.
+        self._map = lru_cache(maxsize=OPEN_SHARDS)(_open_shard)
         if not self.rows:
             raise UserError(f"{folder}: no frames in it", hint="make it with units_features.py")
-        self.dim = self._shards[0].shape[1]
+        self.dim = self._shards[0][2]
         shape = json.dumps([self.rows, self.dim, self.metadata, self._source], sort_keys=True)
         self.fingerprint = hashlib.sha256(shape.encode()).hexdigest()[:16]
 
-    def _of_parts(self, paths: list[Path]) -> list[np.ndarray]:
+    def _of_parts(self, paths: list[Path]) -> list[tuple[Path, int, int]]:
         indexes = [_read_index(path) for path in paths]
         parts = indexes[0]["parts"]
         for path, index in zip(paths, indexes, strict=True):
@@ -237,13 +241,16 @@ class FeatureFolder:
         self.seconds = sum(index["seconds"] for index in indexes)
         self._source = indexes[0]["corpus"]
         indexed = sorted(zip(indexes, paths, strict=True), key=lambda pair: pair[0]["part"])
-        return [
-            _open_shard(path.parent / shard["file"], shard["rows"], index["dim"])
+        shards = [
+            (path.parent / shard["file"], shard["rows"], index["dim"])
             for index, path in indexed
             for shard in index["shards"]
         ]
+        for shard in shards:
+            _open_shard(*shard)
+        return shards
 
-    def _published(self) -> list[np.ndarray]:
+    def _published(self) -> list[tuple[Path, int, int]]:
         def number(path: Path) -> tuple[int, str]:
             digits = re.findall(r"\d+", path.stem)
             return int(digits[-1]) if digits else -1, path.name
@@ -251,16 +258,16 @@ class FeatureFolder:
         self.metadata, self.seconds = {}, None
         paths = sorted(self.path.glob("*.npy"), key=number)
         self._source = [path.name for path in paths]
-        shards = [_open_shard(path, None, None) for path in paths]
-        return [_open_shard(path, None, shards[0].shape[1]) for path in paths]
+        dim = _open_shard(paths[0], None, None).shape[1] if paths else 0
+        return [(path, len(_open_shard(path, None, dim)), dim) for path in paths]
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Frames [start, stop) as float32 [stop - start, dim], a copy."""
         out = np.empty((stop - start, self.dim), np.float32)
         filled, shard = 0, bisect_right(self._ends, start)
         while filled < len(out):
-            begin = start + filled - (self._ends[shard] - len(self._shards[shard]))
-            rows = self._shards[shard][begin : begin + len(out) - filled]
+            begin = start + filled - (self._ends[shard] - self._shards[shard][1])
+            rows = self._map(*self._shards[shard])[begin : begin + len(out) - filled]
             out[filled : filled + len(rows)] = rows
             filled += len(rows)
             shard += 1
