@@ -30,7 +30,7 @@ def real_slurm(tmp_path_factory):
 
     if reason := missing():
         pytest.skip(reason)
-    slurm = RealSlurm(tmp_path_factory.mktemp("real") / "slurm", down=5, age=60)
+    slurm = RealSlurm(tmp_path_factory.mktemp("real") / "slurm", down=5)
     yield slurm
     slurm.close()
 

@@ -55,6 +55,10 @@ class RealSlurm:
         lines = self.run("scontrol", "show", "job", "-o").splitlines()
         return [dict(w.split("=", 1) for w in line.split() if "=" in w) for line in lines if line.startswith("JobId=")]
 
+    def idle(self) -> set[str]:
+        """The nodes that are up and have nothing to do."""
+        return set(self.run("sinfo", "-h", "-N", "-t", "idle", "-o", "%N").split())
+
     def _script(self, verb: str, *more: str) -> None:
         command = ["bash", str(_SCRIPT), verb, str(self.folder), *more]
         # Not a pipe: the daemons would keep it open.
