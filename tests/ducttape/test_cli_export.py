@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from tapes_by_hand import Place
+from inside import Inside
 
 DRIVER = Path(__file__).with_name("crate_validator.py")
 TAPE = """
@@ -44,7 +44,7 @@ task prep > out :: text=(Lang: en="it's \\"here\\"" de="$(no) code, é") {
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    place = Place(tmp_path_factory.mktemp("crate"))
+    place = Inside(tmp_path_factory.mktemp("crate"))
     place.tape(TAPE.replace("cat $in ", "cat $in/text "))
     (place.folder / "steps.tape").write_text(STEPS)
     (place.folder / "x.tconf").write_text("global {\n  unused_here=1\n}\n")
@@ -232,7 +232,7 @@ def test_what_is_too_large_is_described(made):
 
 def test_damaged_results_are_not_exported_and_nothing_is_left_behind(made, tmp_path):
     shutil.copytree(made.folder, tmp_path / "copy", symlinks=True)
-    place = Place(tmp_path / "copy")
+    place = Inside(tmp_path / "copy")
     model = place.folder / "out/train/Lang.de/model"
     for path in (place.folder / "out").rglob("*"):
         os.utime(path, (1e9, 1e9), follow_symlinks=False)
@@ -247,7 +247,7 @@ def test_damaged_results_are_not_exported_and_nothing_is_left_behind(made, tmp_p
 
 
 def test_stale_results_only_on_request(tmp_path):
-    place = Place(tmp_path)
+    place = Inside(tmp_path)
     place.tape("task a > out :: n=1 {\n  echo $n > $out\n}\ntask b < in=$out@a > out {\n  cat $in > $out\n}\n")
     place.run("-y")
     place.tape((tmp_path / "x.tape").read_text().replace("n=1", "n=2"))
@@ -268,7 +268,7 @@ def test_wrong_words(made, tmp_path):
     ):
         done = made.run("export", *words)
         assert done.returncode == 1 and problem in done.stderr and "hint: " in done.stderr
-    empty = Place(tmp_path)
+    empty = Inside(tmp_path)
     empty.tape("task a > out {\n  :\n}\n")
     assert "no complete result to export" in empty.run("export", "--crate", "new").stderr
     assert os.listdir(tmp_path) == ["x.tape"]

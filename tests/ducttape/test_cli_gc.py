@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from tapes_by_hand import Place
+from inside import Inside
 
 TAPE = """
 task prep > out :: text=(Lang: en=hello de=hallo) {
@@ -20,7 +20,7 @@ plan {
 
 @pytest.fixture
 def place(tmp_path):
-    place = Place(tmp_path)
+    place = Inside(tmp_path)
     place.tape(TAPE)
     assert place.run("-y").returncode == 0
     return place
@@ -136,7 +136,7 @@ def test_purge_deletes_attempts_and_leaves_what_a_job_works_on(place):
 
 
 def test_packages_that_no_result_refers_to(tmp_path):
-    place = Place(tmp_path)
+    place = Inside(tmp_path)
     (tmp_path / "code").mkdir()
     tape = "package p :: .versioner=disk .path=code {\n}\ntask t > out : p {\n  cat $p/* > $out\n}\n"
     place.tape(tape)

@@ -6,7 +6,7 @@ import socket
 import time
 
 import pytest
-from tapes_by_hand import Place
+from inside import Inside
 
 TAPE = """
 task prep > out :: text=(Lang: en="hello world" de="hallo du da") {
@@ -33,7 +33,7 @@ task after < in=$out@bad > out {
 
 @pytest.fixture
 def place(tmp_path):
-    place = Place(tmp_path)
+    place = Inside(tmp_path)
     place.tape(TAPE)
     (tmp_path / "data.txt").write_text("data\n")
     assert place.run("-y").returncode == 0
@@ -142,7 +142,7 @@ def test_diff_with_the_result_before_and_of_two_runs(place):
 
 
 def test_diff_names_the_files_of_a_package(tmp_path):
-    place = Place(tmp_path)
+    place = Inside(tmp_path)
     (tmp_path / "code").mkdir()
     (tmp_path / "code/a.py").write_text("1")
     (tmp_path / "code/b.py").write_text("1")
@@ -220,7 +220,7 @@ def test_verify_names_truncated_grown_and_missing_outputs(place):
 
 
 def test_verify_reads_sources_and_packages_too(tmp_path):
-    place = Place(tmp_path)
+    place = Inside(tmp_path)
     (tmp_path / "code").mkdir()
     (tmp_path / "code/a.py").write_text("1")
     (tmp_path / "in.txt").write_text("one")
@@ -278,7 +278,7 @@ def test_report_tells_what_failed_attempts_took(place):
 
 
 def test_status_of_a_plan_that_was_left_to_slurm(fake_slurm, tmp_path):
-    place = Place(tmp_path)
+    place = Inside(tmp_path)
     place.tape(
         "global {\n  ducttape_experimental_submitters=true\n}\n"
         'task a > out :: .submitter=slurm {\n  while ! [[ -e "$TMPDIR/go" ]]; do sleep 0.05; done\n  echo a > $out\n}\n'
