@@ -210,6 +210,8 @@ class Slurm:
             time.sleep(self._commands.wait)
             self._scancel()
             self._commands.finish()
+        for submission in self._of:
+            submission.leave()
         self._cache.learn(self._journal.sweep())
 
     # --- sending ------------------------------------------------------------------------------------------------

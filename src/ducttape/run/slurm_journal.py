@@ -76,6 +76,12 @@ class Submission:
         self.data["repeated"] = True
         self._write()
 
+    def leave(self) -> None:
+        """The controller goes; the next one that comes by may clear up."""
+        if self.owner is not None and self.owner == Owner.here():
+            self.owner, self.data["owner"] = None, ""
+            self._write()
+
     def _write(self) -> None:
         with contextlib.suppress(FileNotFoundError):
             write_atomically(self.folder / _INTENT, json.dumps(self.data) + "\n")
@@ -222,7 +228,7 @@ class Journal:
         for rest in self.folder.glob(f".*{_GONE}"):
             shutil.rmtree(rest, ignore_errors=True)
         for submission in self.submissions():
-            if submission.owner is None or not submission.owner.is_gone():
+            if submission.owner is not None and not submission.owner.is_gone():
                 continue
             try:
                 over = submission.results() | submission.collected
