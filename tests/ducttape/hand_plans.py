@@ -62,7 +62,7 @@ def store(base: Path, *tasks: RealizedTask, **options) -> Store:
 
 
 def states(base: Path, *tasks: RealizedTask) -> dict[str, State]:
-    return {str(k): s for k, s in store(base, *tasks).survey().items()}
+    return {str(k): s for k, s in store(base, *tasks).walk()}
 
 
 def run(base: Path, *tasks: RealizedTask, reporter=None, **options) -> Outcome:

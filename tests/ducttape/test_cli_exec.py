@@ -117,6 +117,18 @@ def test_stale_keep_and_fail(place):
     assert "param steps 10 -> 20" in record["notes"][0]
 
 
+def test_keeping_a_result_shows_that_those_after_it_are_stale_too_and_keeps_them(place):
+    place.run("-y")
+    (place.folder / "out/prep/Lang.de/out").write_text("by hand\n")
+    kept = place.run("-y", "--stale=keep").stderr
+    assert [line for line in kept.splitlines() if line.startswith("KEEP")] == [
+        "KEEP: prep/Lang.de",
+        "KEEP: train/Lang.de",
+    ]
+    assert "output out was changed" in kept and "input in changed (out of prep/Lang.de)" in kept
+    assert "nothing to do: 6 tasks complete" in kept and place.run().stderr == "nothing to do: 6 tasks complete\n"
+
+
 def test_a_missing_input_file_is_found_before_anything_runs(tmp_path):
     place = Place(tmp_path)
     place.tape("task a > out {\n  touch $out\n}\ntask b < in=no/such.txt > out {\n  touch $out\n}\n")

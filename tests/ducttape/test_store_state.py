@@ -134,7 +134,7 @@ def test_a_directory_of_the_original_program_is_adopted_and_then_watched(tmp_pat
     assert status(found) == {"a": "complete", "b": "absent"} and found[f"a/{BASELINE}"].adopted
     s = store(tmp_path, *chain())
     key = next(iter(s.plan.tasks))
-    s.adopt(s.plan.tasks[key], s.survey()[key])
+    s.adopt(s.plan.tasks[key], s.state(key, {}))
     assert status(states(tmp_path, *chain()))["a"] == "complete"
     assert reasons(states(tmp_path, *chain("echo z > $out")), "a") == ['command "echo a > $out" -> "echo z > $out"']
 
@@ -156,7 +156,7 @@ def test_keeping_a_stale_result_notes_why(tmp_path):
     run(tmp_path, *chain(params={"x": "1"}))
     s = store(tmp_path, *chain(params={"x": "2"}))
     key = next(iter(s.plan.tasks))
-    s.accept(s.plan.tasks[key], s.survey()[key])
+    s.accept(s.plan.tasks[key], s.state(key, {}))
     assert status(states(tmp_path, *chain(params={"x": "2"}))) == {"a": "complete", "b": "complete"}
     notes = json.loads((tmp_path / "a" / BASELINE / "ducttape_record.json").read_text())["notes"]
     assert "param x 1 -> 2" in notes[0]

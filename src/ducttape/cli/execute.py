@@ -203,17 +203,13 @@ def _is_full(directory: Path) -> bool:
 
 def _keep(session: Session, states: Mapping[TaskKey, State], dry: bool, paint: Paint, tell) -> Mapping[TaskKey, State]:
     """Accept stale results, parents first; accepting one may show that a task after it is stale too."""
-    while stale := [key for key, state in states.items() if state.status is Status.STALE]:
-        for key in stale:
-            tell(f"{paint('KEEP:', 'KEEP:')} {key}\n    {workplan.why(states[key])}")
-        if dry:
-            for key in stale:
-                states[key].status = Status.COMPLETE
-            return states
-        for key in stale:
-            session.store.accept(session.plan.tasks[key], states[key])
-        states = session.store.survey()
-    return states
+    for key, state in states.items() if dry else session.store.walk():
+        if state.status is Status.STALE:
+            tell(f"{paint('KEEP:', 'KEEP:')} {key}\n    {workplan.why(state)}")
+            if not dry:
+                session.store.accept(session.plan.tasks[key], state)
+            state.status = Status.COMPLETE
+    return states if dry else session.store.survey()
 
 
 def _adopt(session: Session, states: Mapping[TaskKey, State], tell) -> None:
@@ -246,13 +242,12 @@ def _expected(states: Mapping[TaskKey, State], tasks) -> dict[TaskKey, float]:
     """Seconds each task may take: what it took before, else what its other realizations took on average."""
     known: dict[str, list[float]] = {}
     for key, state in states.items():
-        if state.record and state.record.wall_seconds:
-            known.setdefault(key.task, []).append(state.record.wall_seconds)
+        if state.seconds:
+            known.setdefault(key.task, []).append(state.seconds)
     expected = {}
     for key in tasks:
-        record = states[key].record
-        if record and record.wall_seconds:
-            expected[key] = record.wall_seconds
+        if seconds := states[key].seconds:
+            expected[key] = seconds
         elif key.task in known:
             expected[key] = sum(known[key.task]) / len(known[key.task])
     return expected

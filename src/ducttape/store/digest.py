@@ -14,6 +14,7 @@ import json
 import os
 import time
 from pathlib import Path
+from stat import S_ISDIR
 
 from blake3 import blake3
 
@@ -39,9 +40,9 @@ class DigestCache:
     def path(self, path: Path) -> str | None:
         """The digest of a file or directory, or None when nothing is there."""
         try:
-            if os.path.isdir(path):
-                return self._tree(str(path))
-            return self._file_digest(str(path))
+            text = str(path)
+            stat = os.stat(text)
+            return self._tree(text) if S_ISDIR(stat.st_mode) else self._file_digest(text, stat)
         except (FileNotFoundError, NotADirectoryError, ValueError):
             # A ValueError means a NUL in the path: there cannot be such a file.
             return None
@@ -108,14 +109,13 @@ class DigestCache:
                 hasher.update(b"d" + name + b"\0")
                 self._walk(hasher, entry.path, f"{prefix}{entry.name}/", (*above, real), top)
             elif entry.is_file():
-                hasher.update(b"f" + name + b"\0" + self._file_digest(entry.path).encode() + b"\0")
+                hasher.update(b"f" + name + b"\0" + self._file_digest(entry.path, entry.stat()).encode() + b"\0")
             elif entry.is_symlink():
                 hasher.update(b"b" + name + b"\0" + os.fsencode(os.readlink(entry.path)) + b"\0")
             else:
                 hasher.update(b"s" + name + b"\0")
 
-    def _file_digest(self, path: str) -> str:
-        stat = os.stat(path)
+    def _file_digest(self, path: str, stat: os.stat_result) -> str:
         key = path[len(self._base) :] if path.startswith(self._base) else path
         known = self._load().get(key)
         if known and known[:3] == (stat.st_size, stat.st_mtime_ns, stat.st_ino):

@@ -99,8 +99,9 @@ class Layout:
 
     def place(self, key: TaskKey) -> Path:
         """The folder of a realized task; its directory, unless tasks are versioned."""
-        folder = self.base / component(key.task)
-        return folder if self.flat else folder / component(key.realization)
+        if self.flat:
+            return self.base / component(key.task)
+        return self.base.joinpath(component(key.task), component(key.realization))
 
     def made(self, key: TaskKey) -> list[Path]:
         """All present directories of a realized task, the newest first."""

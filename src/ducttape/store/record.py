@@ -174,15 +174,20 @@ class Record:
         done).
         """
         try:
-            data = json.loads((directory / RECORD).read_text(encoding="utf-8"))
-            if data.pop("format") != FORMAT:
+            with open(f"{directory}/{RECORD}", "rb") as f:
+                data = json.loads(f.read().decode())
+            if data["format"] != FORMAT:
                 return None
-            identity = data.pop("identity")
+            identity = data["identity"]
+            data["identity"] = Identity(*[identity[name] for name in _IDENTITY])
             # A newer engine may write more than this one knows.
-            known = {f.name: data[f.name] for f in fields(cls) if f.name in data}
-            return cls(identity=Identity(**{f.name: identity[f.name] for f in fields(Identity)}), **known)
+            return cls(**{name: data[name] for name in _FIELDS if name in data})
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None
+
+
+_IDENTITY = tuple(f.name for f in fields(Identity))
+_FIELDS = tuple(f.name for f in fields(Record))
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -43,7 +43,7 @@ class Situation:
 
 def situations(store: Store) -> dict[TaskKey, Situation]:
     """The situation of every planned task, parents first."""
-    states = store.survey()
+    states = dict(store.walk())
     jobs = submitted(store.layout)
     found: dict[TaskKey, Situation] = {}
     for key, state in states.items():

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -38,7 +38,9 @@ _NEARNESS = (Status.COMPLETE, Status.WAITING, Status.STALE, Status.INCOMPLETE, S
 
 @dataclass(slots=True)
 class State:
-    """`reasons` is empty for a complete task; `outputs` has the digests of a complete task's outputs, by name."""
+    """`reasons` is empty for a complete task; `outputs` has the digests of a complete task's outputs, by name;
+    `seconds` is how long making the result took, None when not known.
+    """
 
     status: Status
     reasons: list[str] = field(default_factory=list)
@@ -46,10 +48,17 @@ class State:
     outputs: dict[str, str] = field(default_factory=dict)
     identity: Identity | None = None
     adopted: bool = False
+    seconds: float | None = None
 
     @property
     def done(self) -> bool:
         return self.status is Status.COMPLETE
+
+    def shorten(self) -> None:
+        """Let go of what the record on the disk says, which is most of a state."""
+        if self.record is not None:
+            self.seconds = self.record.wall_seconds
+            self.record = self.identity = None
 
 
 class Store:
@@ -126,15 +135,24 @@ class Store:
 
     # --- states -------------------------------------------------------------------------------------------------
 
-    def survey(self) -> dict[TaskKey, State]:
-        """The state of every planned task, parents first."""
-        states: dict[TaskKey, State] = {}
+    def walk(self) -> Iterator[tuple[TaskKey, State]]:
+        """The state of every planned task, parents first. One that is complete when the caller comes back for the
+        next, if only since then, is so for its children.
+        """
         made: dict[TaskKey, dict[str, str]] = {}
         for key in self.plan.tasks:
-            states[key] = state = self.state(key, made)
+            state = self.state(key, made)
+            yield key, state
             if state.done:
                 made[key] = state.outputs
         self.cache.flush()
+
+    def survey(self) -> dict[TaskKey, State]:
+        """The states of all planned tasks at once, parents first; a state whose task has a record is shortened."""
+        states: dict[TaskKey, State] = {}
+        for key, state in self.walk():
+            state.shorten()
+            states[key] = state
         return states
 
     def state(self, key: TaskKey, made: Digests) -> State:
@@ -159,16 +177,16 @@ class Store:
     def _state(self, key: TaskKey, made: Digests) -> State:
         task = self.plan.tasks[key]
         directory = self.layout.directory(key)
-        if not directory.is_dir():
-            return State(Status.ABSENT, ["not made yet"])
-        if (directory / INVALIDATED).exists():
-            return State(Status.INCOMPLETE, ["invalidated by hand"], Record.read(directory))
         record = Record.read(directory)
+        if record is None and not directory.is_dir():
+            return State(Status.ABSENT, ["not made yet"])
+        if os.path.exists(f"{directory}/{INVALIDATED}"):
+            return State(Status.INCOMPLETE, ["invalidated by hand"], record)
         if record is None and (problem := self._adoption_problem(task)):
             return State(Status.INCOMPLETE, [problem])
         outputs: dict[str, str] = {}
         for output in task.outputs:
-            digest = self.cache.path(self.layout.output(task, output))
+            digest = self.cache.path(directory / output.path)
             if digest is None:
                 return State(Status.INCOMPLETE, [f"output {output.name} is missing"], record)
             outputs[output.name] = digest
@@ -181,7 +199,9 @@ class Store:
         for name in unknown & identity.inputs.keys() & record.identity.inputs.keys():
             # What cannot be known yet is compared later; what is gone cannot have made the result wrong.
             identity.inputs[name] = record.identity.inputs[name]
-        reasons = record.identity.differences(identity, self.origins(task), self._package_change)
+        reasons: list[str] = []
+        if record.identity != identity:
+            reasons += record.identity.differences(identity, self.origins(task), self._package_change)
         reasons += [
             f"output {name} was changed after the task finished"
             for name, digest in record.output_digests.items()
