@@ -214,7 +214,7 @@ def test_detached_plans_run_in_order(place, real_slurm):
         SWITCH
         + task("sleep 1; echo $n > $out", "n=(N: 1..3)")
         + task("cat $i $i > $out", name="b", inputs="< i=$out@a")
-        + task("cat $i > $out", name="c", inputs="< i=$out@b[N: *]")
+        + task("cat $i > $out", name="c", inputs="< i=$out@b[N:*]")
     )
     begin = time.monotonic()
     left = place.run("-y", "--detach")
@@ -227,7 +227,7 @@ def test_detached_plans_run_in_order(place, real_slurm):
 
 
 def test_a_failed_dependency_of_a_detached_plan_does_not_wait_for_ever(place, real_slurm):
-    place.tape(SWITCH + task("exit 3") + task("cat $i > $out", name="b", inputs="< i=$out@a"))
+    place.tape(SWITCH + task("sleep 8; exit 3") + task("cat $i > $out", name="b", inputs="< i=$out@a"))
     assert place.run("-y", "--detach").returncode == 0
     until(lambda: not real_slurm.run("squeue", "-h"))
     states = {job["JobState"] for job in ours(real_slurm, place)}
