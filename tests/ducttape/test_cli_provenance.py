@@ -119,6 +119,7 @@ def test_diff_of_realizations_goes_back_to_the_first_cause(place):
         "    n 3 -> 4 (+1)",
         "  cost 0.0 s -> 0.0 s of CPU time",
     ]
+    assert place.run("diff", "train", "Lang.en", "Lang.de").stdout.splitlines()[0] == lines[0], "a full name is a link"
     found = json.loads(place.run("diff", "train", "Lang.en", "Lang.de", "--json").stdout)
     assert found["inputs"][0]["cause"]["step"] == ['param text "hello world" -> "hallo du da"']
     assert found["outputs"][1]["values"] == {"n": {"old": 3, "new": 4}}

@@ -81,8 +81,8 @@ def run_number(directory: Path) -> int:
 
 def _made(key: TaskKey, directory: Path, present: bool) -> Made | None:
     record = Record.read(directory)
-    # In the attic a second `Rate.0` is called `Rate.0.2`, as the first `Rate.0.2` is.
-    if record is None or (not present and (record.task, record.realization) != (key.task, key.realization)):
+    # In the attic a second `Rate.0` is called `Rate.0.2`, as the first `Rate.0.2` is; a full name is a link.
+    if record is None or (record.task, record.realization) != (key.task, key.realization):
         return None
     return Made(key, directory, run_number(directory), record, present)
 
