@@ -88,6 +88,15 @@ def _utterance(row: Any, folder: Path) -> Utterance:
     )
 
 
+def parse_line(line: str, path: Path, number: int) -> Utterance:
+    """The utterance of line `number` of the manifest `path`; UserError naming both when it is none."""
+    try:
+        return _utterance(json.loads(line), path.parent.absolute())
+    except ValueError as e:
+        hint = "each line is one JSON object with id, audio, duration, lang and text"
+        raise UserError(f"{path}:{number}: {e}", hint=hint) from e
+
+
 def read_manifest(path: str | Path) -> list[Utterance]:
     """All utterances of a manifest. UserError names file and line of a malformed line or of a repeated id."""
     path = Path(path)
@@ -102,11 +111,7 @@ def read_manifest(path: str | Path) -> list[Utterance]:
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        try:
-            utterance = _utterance(json.loads(line), path.parent.absolute())
-        except ValueError as e:
-            hint = "each line is one JSON object with id, audio, duration, lang and text"
-            raise UserError(f"{path}:{number}: {e}", hint=hint) from e
+        utterance = parse_line(line, path, number)
         if utterance.id in first_line:
             raise UserError(f"{path}:{number}: id {utterance.id!r} is already on line {first_line[utterance.id]}")
         first_line[utterance.id] = number

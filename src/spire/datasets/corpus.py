@@ -92,17 +92,6 @@ class Corpus:
         return float(last - first) if self.weights is None else float(self.weights[first:last].sum())
 
 
-class ListCorpus(Corpus):
-    """Utterances held as a list: each is a piece."""
-
-    def __init__(self, items: list[Item], digest: str, weights: np.ndarray | None = None):
-        self._items, self.digest, self.weights = items, digest, weights
-        self.pieces = len(items)
-
-    def items(self, first: int, last: int, skip: int = 0) -> Iterator[Item]:
-        return iter(self._items[min(first + skip, last) : last])
-
-
 def digest_of(parts: Iterable[str | bytes]) -> str:
     """16 hexadecimal digits of the parts, kept apart by their lengths."""
     digest = hashlib.sha256()

@@ -5,17 +5,19 @@ Order: manifests and lists as written; folders and archives sorted by name. Noth
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tarfile
+from array import array
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
-from spire.datasets.corpus import Corpus, Item, ListCorpus, Reference, digest_of
+from spire.datasets.corpus import Corpus, Item, Reference, digest_of
 from spire.errors import UserError
-from spire.manifest import read_manifest
+from spire.manifest import parse_line
 from spire.textfiles import read_lines
 
 # Endings of the formats that libsndfile reads; other files of a folder or archive (transcripts, say) are not audio.
@@ -30,18 +32,68 @@ def is_audio(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in ENDINGS
 
 
-class ManifestCorpus(ListCorpus):
-    """The utterances of a manifest (JSONL, see spire.manifest), weighed by their durations."""
+class ManifestCorpus(Corpus):
+    """The utterances of a manifest (JSONL, see spire.manifest), weighed by their durations.
+
+    Only places and durations are held, so that tens of millions of utterances fit into memory; every line is checked.
+    """
 
     def __init__(self, path: str | Path):
-        utterances = read_manifest(path)
-        items = [Item(u.id, Reference(str(u.audio_path), u.start, u.duration), u.duration) for u in utterances]
-        lengths = np.array([u.duration for u in utterances], np.float64)
-        super().__init__(items, digest_of(["manifest", Path(path).read_bytes()]), lengths)
-        self.lengths = lengths
+        self._path = Path(path)
+        places, lengths, digest = array("q"), array("d"), hashlib.sha256()
+        self._numbers = array("q")
+        place = 0
+        for number, line in _lines(self._path):
+            digest.update(line)
+            if line.strip():
+                lengths.append(parse_line(_text(line, self._path, number), self._path, number).duration)
+                places.append(place)
+                self._numbers.append(number)
+            place += len(line)
+        self._places = places
+        self.lengths = self.weights = np.array(lengths, np.float64)
+        self.digest = digest_of(["manifest", digest.digest()])
+        self.pieces = len(places)
+
+    def items(self, first: int, last: int, skip: int = 0) -> Iterator[Item]:
+        with open(self._path, "rb") as file:
+            for row in range(min(first + skip, last), last):
+                file.seek(self._places[row])
+                line = _text(file.readline(), self._path, self._numbers[row])
+                u = parse_line(line, self._path, self._numbers[row])
+                yield Item(u.id, Reference(str(u.audio_path), u.start, u.duration), u.duration)
 
 
-class TsvCorpus(ListCorpus):
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    try:
+        with open(path, "rb") as file:
+            yield from enumerate(file, start=1)
+    except FileNotFoundError as e:
+        raise UserError(f"{path}: no such manifest", hint="run the step that makes it") from e
+
+
+def _text(line: bytes, path: Path, number: int) -> str:
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError as e:
+        raise UserError(f"{path}:{number}: not UTF-8 text: {e.reason} at byte {e.start} of the line") from e
+
+
+class FilesCorpus(Corpus):
+    """Files below one folder, by their relative names; ids are the names without ending."""
+
+    def __init__(self, root: str, names: list[str], weights: np.ndarray, digest: str):
+        self._root, self._names = root, names
+        self.weights, self.digest, self.pieces = weights, digest, len(names)
+
+    def items(self, first: int, last: int, skip: int = 0) -> Iterator[Item]:
+        for row in range(min(first + skip, last), last):
+            name = self._names[row]
+            reference = Reference(os.path.join(self._root, name))
+            yield Item(Path(os.path.splitext(name)[0]).as_posix(), reference, float(self.weights[row]))
+
+
+class TsvCorpus(FilesCorpus):
     r"""A list as fairseq and SPIRE write it: the root folder on line 1, then `relative path\tnumber of samples`.
 
     The numbers only weigh the utterances, because their sampling rate is not said. A root that is relative is so to the
@@ -52,40 +104,34 @@ class TsvCorpus(ListCorpus):
         path = Path(path)
         lines = read_lines(path)
         if not lines or not lines[0].strip():
-            raise UserError(
-                f"{path}:1: expected the folder of the audio", hint="line 1 is a folder, then path TAB samples"
-            )
-        root = Path(os.path.abspath(path.parent / lines[0].strip()))
-        items, samples = [], []
+            hint = "line 1 is a folder, then path TAB samples"
+            raise UserError(f"{path}:1: expected the folder of the audio", hint=hint)
+        names, samples = [], array("d")
         for number, line in enumerate(lines[1:], start=2):
             name, tab, count = line.partition("\t")
-            if not tab or not name or not count.strip().isdecimal():
+            if not tab or not name or not (count.strip().isascii() and count.strip().isdecimal()):
                 raise UserError(f"{path}:{number}: expected path TAB samples, found {line[:60]!r}")
+            names.append(name)
             samples.append(float(count))
-            items.append(Item(os.path.splitext(name)[0], Reference(str(root / name)), samples[-1]))
-        super().__init__(items, digest_of(["tsv", path.read_bytes()]), np.array(samples))
+        root = os.path.abspath(path.parent / lines[0].strip())
+        super().__init__(root, names, np.array(samples), digest_of(["tsv", path.read_bytes()]))
 
 
-class FolderCorpus(ListCorpus):
-    """All audio files below a folder, sorted by path; ids are the paths without ending. Weighed by file size."""
+class FolderCorpus(FilesCorpus):
+    """All audio files below a folder, sorted by path. Weighed by file size."""
 
     def __init__(self, path: str | Path):
         root = Path(path)
-        found = []
-        for folder, _, names in os.walk(root):
-            found += [os.path.relpath(os.path.join(folder, name), root) for name in names if is_audio(name)]
-        if not found:
+        names = []
+        for folder, _, files in os.walk(root):
+            names += [os.path.relpath(os.path.join(folder, name), root) for name in files if is_audio(name)]
+        if not names:
             raise UserError(f"{root}: no audio file in it", hint="endings looked for: " + " ".join(sorted(ENDINGS)))
         # By parts: "a/b" stands before "a.wav" on every machine, whatever its locale.
-        found.sort(key=lambda name: name.split(os.sep))
-        sizes = np.array([_size(root / name) for name in found], np.float64)
-        base = os.path.abspath(root)
-        items = [
-            Item(Path(os.path.splitext(name)[0]).as_posix(), Reference(os.path.join(base, name)), size)
-            for name, size in zip(found, sizes.tolist(), strict=True)
-        ]
-        names = [f"{name}\t{size:.0f}" for name, size in zip(found, sizes, strict=True)]
-        super().__init__(items, digest_of(["folder", *names]), sizes)
+        names.sort(key=lambda name: name.split(os.sep))
+        sizes = np.array([_size(root / name) for name in names], np.float64)
+        digest = digest_of(["folder", *[f"{name}\t{size:.0f}" for name, size in zip(names, sizes, strict=True)]])
+        super().__init__(os.path.abspath(root), names, sizes, digest)
 
 
 def _size(path: Path) -> int:
