@@ -75,6 +75,16 @@ def test_every_form_of_a_kmeans_gives_the_same_centroids(centroids, tmp_path):
         assert name == "safetensors" or kmeans.metadata["source_sha256"] == sha256_of(path)
 
 
+@pytest.mark.parametrize("dtype", ["<f4", ">f4", "<f8", ">f8"])
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
+def test_npy_files_as_numpy_writes_them(dtype, order, version, tmp_path):
+    matrix = np.asarray(np.random.default_rng(0).standard_normal((7, 5)), dtype, order=order)
+    with open(tmp_path / "c.npy", "wb") as file:
+        np.lib.format.write_array(file, matrix, version)
+    assert np.array_equal(open_kmeans(tmp_path / "c.npy").centroids, matrix)
+
+
 def test_neither_joblib_nor_sklearn_is_imported():
     code = f"""
 import sys
