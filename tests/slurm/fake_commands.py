@@ -151,7 +151,7 @@ def sacct(argv: list[str], caller: Caller, jobs: Jobs) -> Answer:
             "u": "user",
             "V": "version",
         },
-        {"allocations", "noheader", "parsable2", "parsable", "duplicates", "version", "array"},
+        {"allocations", "noheader", "parsable2", "parsable", "duplicates", "version"},
         {"format", "jobs", "starttime", "endtime", "state", "name", "user"},
     )
     if "version" in options:
@@ -191,7 +191,7 @@ def sacct(argv: list[str], caller: Caller, jobs: Jobs) -> Answer:
                     else "RUNNING"
                     if state == "COMPLETING"
                     else state,
-                    "exitcode": f"{code[0]}:{code[1]}",
+                    "exitcode": _code(state, code),
                     "start": stamp(start),
                     "end": stamp(end),
                     "submit": stamp(job.spec.submitted),
@@ -204,6 +204,11 @@ def sacct(argv: list[str], caller: Caller, jobs: Jobs) -> Answer:
                 }
                 lines.append("|".join(values.get(f.partition("%")[0].lower(), "") for f in fields))
     return 0, "".join(line + "\n" for line in lines), ""
+
+
+def _code(state: str, code: tuple[int, int]) -> str:
+    """As the accounting shows it: 137 is 9, and what was cancelled or timed out has none."""
+    return "0:0" if state in ("CANCELLED", "TIMEOUT") else f"{code[0] % 128}:{code[1]}"
 
 
 def scontrol(argv: list[str], caller: Caller, jobs: Jobs) -> Answer:

@@ -101,7 +101,7 @@ def sacct(jobs: list[str], since: float) -> list[str]:
     """The command that asks the accounting for jobs sent after `since` (seconds since the epoch)."""
     start = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(since - 3600))
     return [
-        "sacct", "--noheader", "--parsable2", "--allocations", "--array", f"--starttime={start}",
+        "sacct", "--noheader", "--parsable2", "--allocations", f"--starttime={start}",
         f"--jobs={','.join(jobs)}", "--format=JobID,State,ExitCode,NodeList",
     ]  # fmt: skip
 
