@@ -155,6 +155,22 @@ def test_packages_that_no_result_refers_to(tmp_path):
     assert [p.read_text() for p in (tmp_path / "out/.packages/p").glob("*/a")] == ["2"]
 
 
+def test_versioned_tasks_keep_the_version_that_the_tape_asks_for(tmp_path):
+    place = Inside(tmp_path)
+    tape = "global {\n  ducttape_versioned_tasks=true\n}\ntask a > out :: n=1 {\n  echo $n > $out\n}\n"
+    for number in ("1", "2"):
+        place.tape(tape.replace("n=1", f"n={number}"))
+        place.run("-y")
+    place.tape(tape)
+    assert listed(place) == ({"a/Baseline.baseline/2": "not what the tape asks for"}, {})
+    (tmp_path / "out/a/Baseline.baseline.LOCK").write_text("another-host:1\n")
+    assert listed(place) == ({}, {"a/Baseline.baseline/2": "another-host:1 works on it"})
+    (tmp_path / "out/a/Baseline.baseline.LOCK").unlink()
+    place.run("gc", "--delete", "-y")
+    assert [p.name for p in (tmp_path / "out/a/Baseline.baseline").iterdir()] == ["1"]
+    assert "nothing to do: 1 task complete" in place.run().stderr and place.run("verify").returncode == 0
+
+
 def test_wrong_words(place):
     assert "did you mean 'attic'?" in place.run("gc", "atic").stderr
     done = place.run("gc", "-p", "main")

@@ -87,7 +87,9 @@ def test_why_goes_back_to_the_sources(made):
 
 def test_versions(made):
     assert made.run("versions").stdout.startswith("run 1 ")
-    assert json.loads(made.run("versions", "--json").stdout)["runs"][0]["todo"][0] == "prep/Baseline.baseline/1"
+    run = json.loads(made.run("versions", "--json").stdout)["runs"][0]
+    assert run["todo"][0] == "prep/Baseline.baseline/1" and run["files"] == ["x.tape"]
+    assert ":" in run["by"] and run["running"] is False
 
 
 def test_invalidate_takes_descendants_with_it(fresh):

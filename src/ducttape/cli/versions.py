@@ -11,6 +11,8 @@ from pathlib import Path
 
 from ducttape.cli.session import Session
 from ducttape.run.packages import is_built
+from ducttape.store.history import files_of
+from ducttape.store.locks import read_owner
 from ducttape.store.versions import list_versions
 from ducttape.syntax.diagnostics import Diagnostic, TapeError
 
@@ -18,10 +20,14 @@ from ducttape.syntax.diagnostics import Diagnostic, TapeError
 def run(options) -> int:
     session = Session(options)
     packages = [] if options.globs else _packages(session.layout.packages)
+    alive = _alive(session.layout.locks)
     runs = [
         {
             "version": v.number,
             "time": v.directory.stat().st_mtime,
+            "by": _controller(v.directory),
+            "running": _controller(v.directory) in alive,
+            "files": list(files_of(v)),
             "packages": {line[1]: line[2] for line in v.manifest if line[0] == "package" and len(line) > 2},
             "existing": [line[1] for line in v.manifest if line[0] == "existing"],
             "todo": [line[1] for line in v.manifest if line[0] == "todo"],
@@ -42,13 +48,32 @@ def run(options) -> int:
         used = " in use" if item["in_use"] else ""
         print(f"package {item['package']} {item['version']} {_date(item['time'])}{used}")
     for item in runs:
-        print(f"run {item['version']} {_date(item['time'])} existing={len(item['existing'])} todo={len(item['todo'])}")
+        by = f" by {item['by']}" + (", running," if item["running"] else "") if item["by"] else ""
+        counts = f"existing={len(item['existing'])} todo={len(item['todo'])}"
+        print(f"run {item['version']} {_date(item['time'])}{by} {counts}")
         for name, version in item["packages"].items():
             print(f"  package {name} {version}")
         for what in ("existing", "todo"):
             for task in item[what]:
                 print(f"  {what} {task}")
     return 0
+
+
+def _controller(directory: Path) -> str | None:
+    """`host:pid` of the program that made a run."""
+    try:
+        return (directory / "pid.txt").read_text(encoding="utf-8").strip() or None
+    except OSError:
+        return None
+
+
+def _alive(folder: Path) -> set[str]:
+    """`host:pid` of the controllers that may be alive."""
+    try:
+        owners = [read_owner(Path(e.path)) for e in os.scandir(folder)]
+    except OSError:
+        return set()
+    return {str(owner) for owner in owners if owner is not None and not owner.is_gone()}
 
 
 def _packages(folder: Path) -> list[dict]:

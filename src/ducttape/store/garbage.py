@@ -99,8 +99,11 @@ class Collector:
                 chosen = self._layout.directory(key)
                 if Record.read(chosen) is None:
                     continue
+                busy = self._busy(key)
                 for directory in self._layout.made(key):
-                    if directory != chosen:
+                    if directory != chosen and busy:
+                        yield Kept("attic", directory, busy)
+                    elif directory != chosen:
                         yield self._garbage("attic", directory, "not what the tape asks for", key)
 
     def _attempts(self) -> Iterator[Garbage | Kept]:
