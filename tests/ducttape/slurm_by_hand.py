@@ -10,7 +10,8 @@ from hand_plans import BASELINE
 from ducttape.run.outcome import Outcome
 from ducttape.run.progress import Silent
 from ducttape.run.scheduler import Scheduler
-from ducttape.run.slurm import Patience, Slurm
+from ducttape.run.slurm import Slurm
+from ducttape.run.slurm_flights import Patience
 from ducttape.store.layout import Layout
 from ducttape.store.record import Record
 

@@ -31,6 +31,8 @@ from ducttape.store.record import write_atomically
 
 FORMAT = 1
 _INTENT = "submission.json"
+# A draft that is older was being written by a controller that died.
+_DRAFT_SECONDS = 3600.0
 _GONE = ".gone"
 
 
@@ -86,11 +88,15 @@ class Submission:
         with contextlib.suppress(FileNotFoundError):
             write_atomically(self.folder / _INTENT, json.dumps(self.data) + "\n")
 
-    def results(self) -> set[int]:
-        """The tasks that have said their last word; FileNotFoundError when the folder has gone."""
+    def results(self, afresh: bool = False) -> set[int]:
+        """The tasks that have said their last word; FileNotFoundError when the folder has gone.
+
+        `afresh` looks into the folder even when its time says that nothing has changed, which a network file system
+        may remember for a minute.
+        """
         # A change within one tick of the clock after a look would show the same time.
         stamp = os.stat(self.folder / "results").st_mtime_ns
-        if stamp != self._seen:
+        if afresh or stamp != self._seen:
             names = os.listdir(self.folder / "results")
             self._results = {int(n[:-5]) for n in names if n.endswith(".json") and n[:-5].isdigit()}
             self._seen = stamp if time.time_ns() - stamp > 50_000_000 else 0

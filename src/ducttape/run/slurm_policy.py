@@ -58,7 +58,8 @@ def of_state(seen: Seen, request: Request, starts: int, log: str) -> Verdict:
     if seen.state == "DEADLINE":
         return Verdict("its deadline in Slurm has passed")
     code = f" with exit code {seen.exit_code}" if seen.exit_code else ""
-    said = f"; its log ends with: {log}" if log else ", and it left no log"
+    nothing = f", and it left no log; hint: its node must see {request.spec['base']}"
+    said = f"; its log ends with: {log}" if log else nothing
     return Verdict(f"its job ended ({seen.state.lower()}){code} before the task could say anything{said}", again=True)
 
 
