@@ -44,6 +44,7 @@ def run(options) -> int:
     if not todo:
         if not options.dry_run:
             _adopt(session, states, say)
+            _clear_submissions(session)
         if options.json:
             print("[]")
         say(f"nothing to do: {len(states)} task{'s' if len(states) != 1 else ''} complete")
@@ -137,6 +138,15 @@ def _clusters(session: Session, todo: list[TaskKey]) -> dict:
 
     # With nobody watching, a failed body is tried again by its own job.
     return {"slurm": Slurm(session.layout, session.cache, retry_there=session.options.detach)}
+
+
+def _clear_submissions(session: Session) -> None:
+    """Forget jobs that nobody collected: what they made is complete."""
+    if session.layout.jobs.is_dir():
+        from ducttape.run.slurm_journal import Journal
+
+        session.cache.learn(Journal(session.layout.jobs).sweep())
+        session.cache.flush()
 
 
 def _execute(session: Session, states: Mapping[TaskKey, State], todo: list[TaskKey], builds, reporter, tell) -> Outcome:
