@@ -8,6 +8,9 @@ import time
 import pytest
 from inside import Inside
 
+from ducttape.run.packages import changed_files
+from ducttape.store.layout import Layout
+
 TAPE = """
 task prep > out :: text=(Lang: en="hello world" de="hallo du da") {
   echo "$text" > $out
@@ -154,6 +157,19 @@ def test_diff_names_the_files_of_a_package(tmp_path):
     lines = place.run("diff", "t", "Baseline.baseline").stdout.splitlines()
     assert lines[1].startswith("  package p ") and lines[1].endswith(" (a.py)")
     assert lines[2:4] == ["  output out differs (1 byte)", "    1 -> 2 (+1)"]
+
+
+def test_the_files_of_packages_whose_versioner_tells_none(tmp_path):
+    layout = Layout(tmp_path)
+    for version, text in (("1", "old"), ("2", "new")):
+        folder = tmp_path / ".packages/p" / version
+        (folder / "src/.git").mkdir(parents=True)
+        (folder / "build_stdout.txt").write_text(version)
+        (folder / "src/.git/HEAD").write_text(version)
+        (folder / "src/a.c").write_text(text)
+        (folder / "src/b.c").write_text("same")
+    assert changed_files(layout, "p", "1", "2") == "src/a.c"
+    assert changed_files(layout, "p", "1", "3") == ""
 
 
 def test_diff_says_what_it_needs(place):

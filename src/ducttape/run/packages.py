@@ -32,6 +32,7 @@ MANIFEST = "ducttape_package.json"
 _EXIT_CODE = "build_exit_code.txt"
 _FAILED = "failed"
 _LOCK_POLL = 0.2
+_MOST_FILES = 5000
 
 
 @dataclass(slots=True)
@@ -220,9 +221,30 @@ def files_in(layout: Layout, name: str, version: str) -> dict[str, str] | None:
 
 
 def changed_files(layout: Layout, name: str, old: str, new: str) -> str:
-    """What differs between two built versions of a package, naming files; empty when it is not known."""
+    """What differs between two built versions of a package, naming files; empty when it is not known.
+
+    Where the versioner did not tell the files, the two directories are compared, without what builds left there.
+    """
     before, after = files_in(layout, name, old), files_in(layout, name, new)
-    return "" if before is None or after is None else _differing(before, after)
+    if before is None or after is None:
+        places = [layout.packages / component(name) / component(version) for version in (old, new)]
+        before, after = (_digests_below(place) for place in places)
+    return _differing(before, after) if before and after else ""
+
+
+def _digests_below(directory: Path) -> dict[str, str]:
+    """Digests of the files in a checked-out version; empty when it is gone or has very many."""
+    found: dict[str, str] = {}
+    for folder, folders, names in os.walk(directory):
+        top = folder == str(directory)
+        folders[:] = [name for name in folders if name not in (".git", ".svn", "__pycache__")]
+        for name in names:
+            path = Path(folder, name)
+            if path.is_file() and not (top and (name == MANIFEST or name.startswith(("build_", "checkout_")))):
+                found[str(path.relative_to(directory))] = digest_bytes(path.read_bytes())
+            if len(found) > _MOST_FILES:
+                return {}
+    return found
 
 
 def _differing(before: Mapping[str, str], after: Mapping[str, str]) -> str:
