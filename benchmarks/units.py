@@ -54,6 +54,12 @@ CASES = {
     "assign": "assignment only",
     "long": "one recording of five minutes, bfloat16",
 }
+PAIRS = (
+    ("published-float32", "published-float32-sorted"),
+    ("published-float32", "spire-float32"),
+    ("published-float32", "published-bfloat16-sorted"),
+    ("published-float32", "spire-bfloat16"),
+)
 
 
 def durations(count: int) -> np.ndarray:
@@ -161,6 +167,8 @@ def run_case(name: str, work: Path, shape: dict) -> dict:
         def label(wavs):
             return list(encoder.label_stream(wavs, KMeans(centroids, {})))
 
+    if "cuda" in name:
+        wavs = wavs * 100
     label(warm)
     before = memory_mb("VmRSS")
     with Timer() as timer:
@@ -339,6 +347,10 @@ def markdown(where: dict, found: dict[str, dict], different: dict[str, str]) -> 
             f"| {label} | {case['audio_seconds']:.0f} | {case['cpu_seconds']:.1f} | {rate:.2f} | {ratio} "
             f"| {gflops:.0f} | {case['model_mb']:.0f} | {case['peak_mb']:.0f} |"
         )
+    gpu = found.get("spire-cuda-bfloat16")
+    if gpu:
+        hours, flops = gpu["audio_seconds"] / gpu["wall_seconds"], gpu["operations"] / gpu["wall_seconds"]
+        lines += ["", f"On the GPU, by the clock: {hours:,.0f} hours of audio an hour, {flops / 1e12:.0f} TFLOP/s."]
     lines += ["", "GFLOP/s count what the utterances need, without padding. Labels that differ:", ""]
     lines += [f"- {pair}: {count} frames" for pair, count in different.items() if count]
     if "peak" in found:
@@ -388,6 +400,8 @@ def main(argv: list[str] | None = None) -> int:
     environment = {**os.environ, **single, "SPIRE_BENCHMARK_SHAPE": size, "HF_HUB_OFFLINE": "1"}
     wanted = [name for name in options.cases or CASES if "cuda" not in name or where["GPU"] != "none"]
     found: dict[str, dict] = {}
+    options.out.mkdir(parents=True, exist_ok=True)
+    stem = options.out / f"units-{where['date']}"
     with tempfile.TemporaryDirectory(prefix="units-") as base:
         work = Path(base)
         count = 8 if options.quick else options.utterances
@@ -395,22 +409,16 @@ def main(argv: list[str] | None = None) -> int:
         # In processes of their own: what one of them held counts for no other.
         subprocess.run([*again, "--utterances", str(count)], env=environment, check=True)
         for name in wanted:
-            command = [*again, "--case", name]
-            child = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+            child = subprocess.run(
+                [*again, "--case", name], env=environment, stdout=subprocess.PIPE, text=True, check=True
+            )
             found[name] = json.loads(child.stdout.splitlines()[-1])
             print(name, json.dumps(found[name]), file=sys.stderr, flush=True)
-        pairs = (
-            ("published-float32", "published-float32-sorted"),
-            ("published-float32", "spire-float32"),
-            ("published-float32", "published-bfloat16-sorted"),
-            ("published-float32", "spire-bfloat16"),
-        )
-        different = {f"{CASES[a]} / {CASES[b]}": differing(work, a, b) for a, b in pairs}
-    options.out.mkdir(parents=True, exist_ok=True)
-    stem = options.out / f"units-{where['date']}"
-    content = {"machine": where, "cases": found, "differing": different}
-    stem.with_suffix(".json").write_text(json.dumps(content, indent=1) + "\n")
-    stem.with_suffix(".md").write_text(markdown(where, found, different))
+            different = {f"{CASES[a]} / {CASES[b]}": differing(work, a, b) for a, b in PAIRS}
+            # After every case: a run that is stopped leaves what it has measured.
+            content = {"machine": where, "cases": found, "differing": different}
+            stem.with_suffix(".json").write_text(json.dumps(content, indent=1) + "\n")
+            stem.with_suffix(".md").write_text(markdown(where, found, different))
     print(stem.with_suffix(".md"))
     return 1 if missed(where, found) else 0
 

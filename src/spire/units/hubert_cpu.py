@@ -2,7 +2,8 @@
 
 Guarantee: the numbers of an utterance follow from its own samples alone, bit for bit. Every product, convolution and
 softmax has a shape that depends on the utterance's length only, and is never shared between utterances. What a batch
-would gain, weights read once for many frames, comes from taking one utterance after the other through each layer.
+would gain is that weights are read once for many frames; taking one utterance after the other through each layer gains
+that too, for cores that share the way to memory (two cores were as fast without).
 
 In bfloat16 the operands of products are rounded (their sums are float32); the residual stream, layer norms, softmax,
 attention scores and the first convolution stay float32. That costs little time and keeps more labels than a model that
