@@ -57,8 +57,18 @@ def test_results_that_no_plan_reaches(place):
     assert can_go == {"prep/Lang.de": why, "train/Lang.de": why} and kept == {}
     assert listed(place, "attic") == ({}, {})
     place.run("gc", "results", "--delete", "-y")
-    assert not (place.folder / "out/prep/Lang.de").exists() and (place.folder / "out/prep/Baseline.baseline").exists()
+    assert [p.name for p in (place.folder / "out/prep").iterdir() if p.name != "Lang.en"] == ["Baseline.baseline"]
     assert "nothing to do: 2 tasks complete" in place.run().stderr
+
+
+def test_what_a_failed_task_left_can_go_too(tmp_path):
+    place = Inside(tmp_path)
+    place.tape("task a > out {\n  mkdir 1\n  echo > 1/x\n  exit 1\n}\ntask b > out {\n  :> $out\n}\n")
+    place.run("-y")
+    place.tape("task b > out {\n  :> $out\n}\n")
+    assert list(listed(place)[0]) == ["a/Baseline.baseline"]
+    assert place.run("gc", "--delete", "-y").returncode == 0
+    assert sorted(p.name for p in (tmp_path / "out").iterdir() if p.name[0] != ".") == ["b"]
 
 
 def test_another_tape_in_the_same_folder_keeps_its_results(place):

@@ -17,7 +17,7 @@ from ducttape.cli.terminal import confirm, say, table
 from ducttape.run.progress import duration
 from ducttape.store.attic import remove
 from ducttape.store.garbage import KINDS, Collector, Garbage, Kept
-from ducttape.store.layout import Layout, numbered
+from ducttape.store.layout import RECORD, Layout, numbered
 from ducttape.store.locks import Locks
 from ducttape.store.sizes import size_text
 from ducttape.syntax.diagnostics import Diagnostic, TapeError, did_you_mean
@@ -98,7 +98,9 @@ def _delete(layout: Layout, found: list[Garbage], collector: Collector) -> int:
                 say(f"KEEP: {_shown(garbage.path)}: {busy}")
                 kept += 1
                 continue
-            _remove(garbage)
+            _remove(garbage, layout.versioned)
+            if garbage.kind == "results":
+                _remove_links(garbage.path)
             freed += garbage.size
             if lock is not None:
                 locks.release(lock)
@@ -109,18 +111,30 @@ def _delete(layout: Layout, found: list[Garbage], collector: Collector) -> int:
     return 1 if kept else 0
 
 
-def _remove(garbage: Garbage) -> None:
+def _remove(garbage: Garbage, versioned: bool) -> None:
     path = garbage.path
-    if garbage.kind != "results" or path.name.endswith(".attempts"):
+    if (path / RECORD).exists():
+        # Its record goes first, so that nothing half-deleted looks whole.
+        remove(path)
+    elif garbage.kind != "results" or path.name.endswith(".attempts"):
         shutil.rmtree(path)
-        return
-    versions = [path / str(number) for number in numbered(path)]
+    else:
+        _remove_place(path, versioned)
+
+
+def _remove_place(path: Path, versioned: bool) -> None:
+    """Remove the place of a task without a record of its own: failed, or with a directory for each version."""
+    versions = [path / str(number) for number in numbered(path)] if versioned else []
     for directory in versions:
         remove(directory)
-    if path.is_dir() and (not versions or any(path.iterdir())):
-        remove(path)
-    else:
+    if versions and not any(path.iterdir()):
         path.rmdir()
+    else:
+        remove(path)
+
+
+def _remove_links(path: Path) -> None:
+    """Remove the links for people that led to a place which is gone."""
     for link in path.parent.iterdir():
         if link.is_symlink() and os.readlink(link) == path.name:
             link.unlink()
