@@ -22,6 +22,7 @@ from spire.datasets.open import named_corpora, open_corpus
 from spire.datasets.shards import Shard, parse_shard
 from spire.errors import UserError, run_main
 from spire.foreign.open import encoder_directory, open_kmeans
+from spire.units.defaults import detected, layer_of
 from spire.units.encoders import encoder_for
 from spire.units.label import label_corpora
 from spire.units.label_part import Settings
@@ -31,7 +32,9 @@ from spire.units.lines import FORMS, LineForm
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--encoder", required=True, help="mfcc, mfccctx, a folder, a fairseq .pt file, or a hub id")
-    parser.add_argument("--layer", type=int, default=0, help="take features after this layer (1-based)")
+    parser.add_argument(
+        "--layer", type=int, help="take features after this layer (1-based); default: as the k-means says"
+    )
     parser.add_argument("--revision", help="of a hub id")
     parser.add_argument("--kmeans", type=Path, required=True, help="safetensors, joblib, .npy or .npz")
     # what to label
@@ -57,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
         corpora[name] = spec
     if not corpora:
         raise UserError("nothing to label", hint="give --manifest NAME=PATH or --corpus NAME=CORPUS")
-    device = resolved(args.device)
+    device, _ = detected(args.device)
     settings = Settings(
         line=LineForm(args.form, not args.no_dedup),
         frames=not args.no_frames,
@@ -69,21 +72,13 @@ def main(argv: list[str] | None = None) -> int:
     cepstra = args.encoder in ("mfcc", "mfccctx")
     encoder_spec = args.encoder if cepstra else str(encoder_directory(args.encoder, revision=args.revision))
     kmeans = open_kmeans(args.kmeans, None if cepstra else encoder_spec, revision=args.revision)
-    encoder = encoder_for(kmeans, args.kmeans, encoder_spec, args.layer, args.threads, device=device, dtype=args.dtype)
+    layer = layer_of(kmeans, 0) if args.layer is None else args.layer
+    encoder = encoder_for(kmeans, args.kmeans, encoder_spec, layer, args.threads, device=device, dtype=args.dtype)
     opened = {name: open_corpus(spec) for name, spec in corpora.items()}
     counts = label_corpora(encoder, kmeans, opened, args.out, settings)
     hours = counts.pop("samples") / 16_000 / 3600
     print(", ".join(f"{value} {name}" for name, value in counts.items()) + f"; {hours:.3f} hours")
     return 0
-
-
-def resolved(device: str) -> str:
-    """`auto` as what it stands for on this machine."""
-    if device != "auto":
-        return device
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 if __name__ == "__main__":

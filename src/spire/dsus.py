@@ -22,6 +22,7 @@ from spire.datasets.corpus import Item, Reference
 from spire.datasets.loader import decoded
 from spire.errors import UserError
 from spire.foreign.open import encoder_directory, open_kmeans
+from spire.units.defaults import detected, layer_of
 from spire.units.encoders import encoder_for
 from spire.units.kmeans import KMeans
 from spire.units.lines import FORMS, LineForm
@@ -69,12 +70,11 @@ class Labeler:
         spec, cepstra = str(ckpt_path), str(ckpt_path) in ("mfcc", "mfccctx")
         if not cepstra:
             spec = str(encoder_directory(ckpt_path, cache_dir, revision))
-            device, dtype = _detected(device, dtype)
+            device, dtype = detected(device, dtype)
         self.kmeans = open_kmeans(km_path, None if cepstra else spec, revision=revision)
         layer = feature_layer
         if layer is None:
-            said = self.kmeans.metadata.get("layer", "0" if cepstra else str(PUBLISHED_LAYER))
-            layer = int(said) if said.isdecimal() else PUBLISHED_LAYER
+            layer = layer_of(self.kmeans, 0 if cepstra else PUBLISHED_LAYER)
         wanted = _with(self.kmeans, km_path, eps=None if eps is None else f"{eps:g}", final_norm=final_norm)
         place = {} if cepstra else {"device": device, "dtype": dtype}
         self.encoder = encoder_for(wanted, km_path, spec, layer, threads, **place)
@@ -126,16 +126,6 @@ class Labeler:
             if utterance.reason:
                 self.problems.append({"item": utterance.item.id, "reason": utterance.reason})
             yield utterance.samples
-
-
-def _detected(device: str, dtype: str) -> tuple[str, str]:
-    if device == "auto":
-        import torch
-
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if dtype == "auto":
-        dtype = "float32" if device == "cpu" else "bfloat16"
-    return device, dtype
 
 
 def _with(kmeans: KMeans, path: str | Path, **wanted: str | None) -> KMeans:

@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -53,6 +54,7 @@ class Journal:
             os.close(self._lock)
             raise
         self._saved = time.monotonic()
+        self._whole = True  # no row is half in
 
     def path(self, stream: str) -> Path:
         """The file behind a stream; complete after `checkpoint`."""
@@ -60,11 +62,13 @@ class Journal:
 
     def append(self, data: dict[str, bytes], counts: dict[str, int]) -> None:
         """One row: its bytes for each stream, and what it adds to the counts. Now and then this makes a checkpoint."""
+        self._whole = False
         for name, content in data.items():
             self._files[name].write(content)
         for name, amount in counts.items():
             self.counts[name] = self.counts.get(name, 0) + amount
         self.rows += 1
+        self._whole = True
         if time.monotonic() - self._saved > self._every:
             self.checkpoint()
 
@@ -99,12 +103,15 @@ class Journal:
         return self
 
     def __exit__(self, kind: type | None, *rest: object) -> None:
-        # Also when interrupted: rows are appended whole, so what is in is good.
-        if self.folder.exists():
-            self.checkpoint()
-        for file in self._files.values():
-            file.close()
-        os.close(self._lock)
+        try:
+            # Also after an error or Ctrl-C, unless that came in the middle of a row: then the last checkpoint counts.
+            if self._whole and self.folder.exists():
+                self.checkpoint()
+        finally:
+            for file in self._files.values():
+                with suppress(OSError):  # a full disk: what could not be written is not in the state either
+                    file.close()
+            os.close(self._lock)
 
 
 def _lock(folder: Path) -> int:

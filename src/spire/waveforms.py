@@ -16,8 +16,9 @@ def as_waveform(wav: object, sampling_rate: int = RATE) -> np.ndarray:
 
     wav: the path of an audio file; its bytes; an array, list or tensor of samples at `sampling_rate`, one channel or
     several ([channels, N] or [N, channels]; the shorter side is taken for the channels, which are averaged); or what
-    the `datasets` library gives: a mapping with `array` and `sampling_rate`, or with `bytes` and `path`. Integers are
-    scaled by their range, as a sound file's. UserError: unreadable, not finite, of another shape or rate.
+    the `datasets` library gives: a mapping with `array` and `sampling_rate` or with `bytes` and `path`, or a torchcodec
+    decoder. Integers are scaled by their range, as a sound file's. UserError: unreadable, not finite, of another shape
+    or rate.
     """
     if isinstance(wav, str | Path):
         return read_audio(wav)
@@ -25,6 +26,9 @@ def as_waveform(wav: object, sampling_rate: int = RATE) -> np.ndarray:
         return read_audio_bytes(bytes(wav), "audio bytes")
     if isinstance(wav, Mapping):
         return _from_mapping(wav)
+    if hasattr(wav, "get_all_samples"):
+        decoded = wav.get_all_samples()
+        return _from_samples(decoded.data, decoded.sample_rate)
     return _from_samples(wav, sampling_rate)
 
 

@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -68,6 +69,11 @@ def test_every_form_of_one_utterance(labeler, published, tmp_path):
         "stereo": stereo,
         "stereo as sound files have it": stereo.T,
         "array of datasets": {"array": wav, "sampling_rate": 16_000, "path": "x"},
+        "decoder of datasets": SimpleNamespace(
+            get_all_samples=lambda: SimpleNamespace(
+                data=torch.from_numpy(stereo.astype(np.float32)), sample_rate=16_000
+            )
+        ),
         "bytes of datasets": {"bytes": (tmp_path / "a.wav").read_bytes(), "path": None},
         "path of datasets": {"bytes": None, "path": str(tmp_path / "a.wav")},
     }

@@ -62,6 +62,26 @@ def test_an_exception_keeps_the_rows(tmp_path):
     assert not tmp_path.exists()
 
 
+def test_half_a_row_does_not_count(tmp_path):
+    """Ctrl-C, or a full disk, between the streams of a row."""
+    with pytest.raises(KeyboardInterrupt), Journal(tmp_path, STREAMS) as journal:
+        journal.append(row(1), {"n": 1})
+        journal.checkpoint()
+
+        class Interrupted:
+            def write(self, data):
+                raise KeyboardInterrupt
+
+        journal._files["b"], kept = Interrupted(), journal._files["b"]
+        try:
+            journal.append(row(2), {"n": 1})
+        finally:
+            journal._files["b"] = kept
+    with Journal(tmp_path, STREAMS) as journal:
+        assert (journal.rows, journal.counts) == (1, {"n": 1})
+    assert content(tmp_path) == row(1)
+
+
 def test_one_process_at_a_time(tmp_path):
     with Journal(tmp_path, STREAMS):
         code = f"from spire.journal import Journal; Journal({str(tmp_path)!r}, {STREAMS!r})"

@@ -160,6 +160,18 @@ def test_what_is_there_is_not_labelled_again(corpus, tmp_path, monkeypatch):
     assert units.read_bytes() != content, "another form is another result"
 
 
+def test_killed_while_the_files_appear(corpus, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(label_part, "write_frames", lambda *a: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            label(corpus, tmp_path / "out")
+    assert (tmp_path / "out/c.units").exists() and not (tmp_path / "out/c.labels.json").exists()
+    with monkeypatch.context() as patch:
+        patch.setattr(label_part.PartLabelling, "_append", lambda *a: pytest.fail("labelled again"))
+        label(corpus, tmp_path / "out")
+    assert files(tmp_path / "out") == files(corpus / "whole")
+
+
 def test_two_processes_on_one_part(corpus, tmp_path):
     work = tmp_path / "work"
     with pytest.MonkeyPatch.context() as patch:

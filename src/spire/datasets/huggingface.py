@@ -30,6 +30,8 @@ class HuggingFaceCorpus(Corpus):
     def __init__(self, description: Description):
         self._name = description.path
         table = _load(description)
+        # As it was loaded: the same on every machine, whatever its cache folder.
+        fingerprint = table._fingerprint
         self._column = _audio_column(table, self._name)
         from datasets import Audio
 
@@ -38,7 +40,7 @@ class HuggingFaceCorpus(Corpus):
         path_column = next((name for name in ("file", "path") if name in table.column_names), None)
         if description.filter_mic:
             table = _filter_mic(table, self._column, path_column, description.filter_mic)
-        self.digest = digest_of(["datasets", table._fingerprint, str(len(table))])
+        self.digest = digest_of(["datasets", fingerprint, description.filter_mic or "", str(len(table))])
         self.pieces = len(table)
         self.lengths = self.weights = _lengths(table)
         self._id = id_column

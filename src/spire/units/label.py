@@ -9,6 +9,7 @@ or none; a killed run goes on where it was and ends with the same bytes (spire.u
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -86,7 +87,7 @@ def label_corpora(
             if not existed:
                 shutil.rmtree(out, ignore_errors=True)
             raise UserError(reason, hint="check the audio paths: those in a manifest are relative to its folder")
-        print(f"warning: {reason}", flush=True)
+        print(f"warning: {reason}", file=sys.stderr, flush=True)
     problems = [
         {"manifest": part.name, "id": problem["id"], "reason": problem["reason"]}
         for part in parts
