@@ -1,4 +1,4 @@
-"""Runs one task of a submission on a compute node: `python -I job.py TASKS INDEX`.
+"""Runs one task of a submission on a compute node: `main([TASKS, INDEX])`, as its job script calls it.
 
 Guarantees: the body runs as on the submitting machine (bash under errexit, pipefail and nounset, values only as
 environment variables, an empty standard input, a process group that ends with it), in a directory that no other
@@ -406,7 +406,3 @@ def _process_start(pid: int) -> str | None:
 def main(arguments: list[str]) -> int:
     tasks, index = arguments[0], int(arguments[1])
     return Job(job_files.read_spec(tasks, index), os.path.dirname(os.path.abspath(tasks)), index).run()
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

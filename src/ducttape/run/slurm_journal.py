@@ -31,6 +31,10 @@ from ducttape.store.record import write_atomically
 
 FORMAT = 1
 _INTENT = "submission.json"
+_RUNNER = """import sys
+sys.path.append(sys.argv.pop(1))
+from ducttape.run.job import main
+sys.exit(main(sys.argv[1:]))"""
 # A draft that is older was being written by a controller that died.
 _DRAFT_SECONDS = 3600.0
 _GONE = ".gone"
@@ -264,7 +268,13 @@ def _read(folder: Path) -> Submission | None:
 
 
 def _script(folder: Path) -> str:
-    """A batch script whose process becomes the runner, so that Slurm's signals reach it."""
-    runner = Path(__file__).with_name("job.py")
-    words = [sys.executable, "-I", str(runner), str(folder / "tasks.jsonl")]
+    """A batch script whose process becomes the runner, so that Slurm's signals reach it.
+
+    The runner is imported rather than named, because Python keeps the bytecode of imported files only; its place is
+    given, because an isolated interpreter does not look at PYTHONPATH.
+    """
+    start = (
+        "import sys; sys.path.append(sys.argv.pop(1)); from ducttape.run.job import main; sys.exit(main(sys.argv[1:]))"
+    )
+    words = [sys.executable, "-I", "-c", start, str(Path(__file__).parents[2]), str(folder / "tasks.jsonl")]
     return f'#!/bin/bash\nexec {" ".join(map(shlex.quote, words))} "${{SLURM_ARRAY_TASK_ID:-0}}"\n'
