@@ -16,7 +16,7 @@ import torch
 
 from spire.errors import UserError
 from spire.progress import Progress
-from spire.units.kmeans_scores import Scorer, add_sums
+from spire.units.kmeans_scores import Product, Scorer, add_sums
 
 STARTS = ("k-means++", "k-means||", "random")
 ROUNDS = 5  # of k-means||
@@ -56,9 +56,10 @@ def _plus_plus(
     trials = trials or 2 + int(np.log(clusters))
     weight = torch.ones(n, device=device) if weights is None else torch.from_numpy(weights).float().to(device)
     norms = frames.square().sum(dim=1)
+    product = Product(frames, norms / -2)
     first = int(rng.integers(n)) if weights is None else int(_draw(weights, 1, rng)[0])
     chosen = [first]
-    distance = _squared(frames, norms, np.array(chosen))[0]
+    distance = _squared(frames, norms, product, np.array(chosen))[0]
     carried: list[int] = []
     most = max(2 * trials, MOST_DISTANCES // n)
     with Progress("start", total=clusters, unit="clusters") as progress:
@@ -70,7 +71,7 @@ def _plus_plus(
             count = min(trials * (1 + min(len(chosen) // 4, clusters - len(chosen))), most)
             candidates = np.concatenate((np.array(carried, np.int64), _draw(mass, count, rng)))
             chances = np.concatenate((np.zeros(len(carried)), rng.random(count)))
-            between = _squared(frames, norms, candidates)
+            between = _squared(frames, norms, product, candidates)
             fresh, distance, carried = _through(between, distance, weight, candidates, chances, trials)
             chosen += fresh[: clusters - len(chosen)]
             progress.advance(len(fresh))
@@ -84,10 +85,10 @@ def _draw(mass: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     return np.minimum(picks, np.flatnonzero(mass)[-1])
 
 
-def _squared(frames: torch.Tensor, norms: torch.Tensor, candidates: np.ndarray) -> torch.Tensor:
+def _squared(frames: torch.Tensor, norms: torch.Tensor, product: Product, candidates: np.ndarray) -> torch.Tensor:
     """Squared distances of candidates to all frames, [candidates, n]; 0 where float32 cannot tell them apart."""
     index = torch.from_numpy(candidates).to(frames.device)
-    squared = (frames[index] @ frames.t()).mul_(-2).add_(norms).add_(norms[index][:, None])
+    squared = product(frames[index]).mul_(-2).add_(norms[index][:, None])
     squared.masked_fill_(squared <= SAME * norms, 0.0)
     squared[torch.arange(len(index), device=frames.device), index] = 0.0
     return squared
