@@ -38,6 +38,15 @@ class Reference:
             return read_audio(self.path, self.start, self.duration, RATE)
         return read_audio_bytes(content, self.path, self.start, self.duration, RATE)
 
+    def decoded(self) -> np.ndarray | str:
+        """The samples, or the reason why they cannot be had; raises nothing that a file can cause."""
+        try:
+            return self.samples()
+        except UserError as e:
+            return e.message
+        except Exception as e:  # whatever else a decoder raises is this file's fault, and must not end the corpus
+            return f"{self.path}: {type(e).__name__}: {e}"
+
     def seconds(self) -> float:
         """Length by the header alone; UserError when there is no audio."""
         if self.duration is not None:

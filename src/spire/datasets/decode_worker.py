@@ -16,7 +16,6 @@ import sys
 from typing import BinaryIO
 
 from spire.datasets.corpus import Reference
-from spire.errors import UserError
 
 REQUEST = struct.Struct("<IQ")
 ANSWER = struct.Struct("<BQ")
@@ -43,12 +42,11 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
         fields = json.loads(requests.read(head))
         data = requests.read(size)
         fields["data"] = data if fields["data"] else None
-        try:
-            status, content = OK, memoryview(Reference(**fields).samples()).cast("B")
-        except UserError as e:
-            status, content = FAILED, e.message.encode("utf-8", "replace")
-        except Exception as e:  # whatever else a decoder raises is this file's fault, and must not end the corpus
-            status, content = FAILED, f"{fields['path']}: {type(e).__name__}: {e}".encode("utf-8", "replace")
+        decoded = Reference(**fields).decoded()
+        if isinstance(decoded, str):
+            status, content = FAILED, decoded.encode("utf-8", "replace")
+        else:
+            status, content = OK, memoryview(decoded).cast("B")
         answers.write(ANSWER.pack(status, len(content)))
         answers.write(content)
         answers.flush()

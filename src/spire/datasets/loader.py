@@ -57,12 +57,8 @@ def default_workers() -> int:
 def _decode_here(item: Item) -> Decoded:
     if item.reference is None:
         return _failed(item, item.problem)
-    try:
-        return Decoded(item, item.reference.samples())
-    except UserError as e:
-        return _failed(item, e.message)
-    except OSError as e:
-        return _failed(item, str(e))
+    samples = item.reference.decoded()
+    return _failed(item, samples) if isinstance(samples, str) else Decoded(item, samples)
 
 
 def _failed(item: Item, reason: str) -> Decoded:
