@@ -79,9 +79,11 @@ def _read(source, name: str, size: int | None, start: float, duration: float | N
                 count = min(count, wanted)
             if count <= 0:
                 raise UserError(f"{name}: no audio in it ({file.frames} samples)", hint="remove it from the manifest")
-            if native < MIN_RATE or count > MAX_SECONDS * native:
-                found = f"{count / native / 3600:.1f} hours of audio at {native} Hz"
-                raise UserError(f"{name}: {found} in one piece", hint="give it in parts: a manifest's start, duration")
+            if native < MIN_RATE:
+                raise UserError(f"{name}: {native} samples a second", hint=f"speech has at least {MIN_RATE}")
+            if count > MAX_SECONDS * native:
+                found = f"{count / native / 3600:.1f} hours of audio in one piece"
+                raise UserError(f"{name}: {found}", hint="give it in parts: a manifest's start and duration")
             guessed = file.format == "MP3" and not _is_counted(source)
             if first:
                 file.seek(first)
