@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 
@@ -21,6 +22,7 @@ import units_lengths
 
 from spire.audio import write_wav
 from spire.datasets.loader import decoded
+from spire.datasets.local import FilesCorpus
 from spire.datasets.open import open_corpus
 from spire.errors import UserError
 from spire.units import label_part
@@ -304,3 +306,28 @@ def test_lengths_of_a_manifest_open_no_file(tmp_path):
     assert open_corpus(tmp_path / "m.jsonl").lengths.tolist() == [1.25]
     assert units_lengths.main(["--corpus", f"m={tmp_path}/m.jsonl", "--out", f"{tmp_path}/o"]) == 0
     assert np.load(tmp_path / "o/m.times.npy").tolist() == [1.25]
+
+
+def test_a_corpus_that_gives_too_few_is_an_error(corpus, tmp_path, monkeypatch):
+    items = FilesCorpus.items
+    monkeypatch.setattr(FilesCorpus, "items", lambda *a, **k: list(items(*a, **k))[:-1].__iter__())
+    with pytest.raises(RuntimeError, match="11 lines for 12 utterances"):
+        label(corpus, tmp_path / "out")
+    with pytest.raises(RuntimeError, match="11 lengths for 12 utterances"):
+        units_lengths.main(["--corpus", f"c={corpus}/audio", "--out", f"{tmp_path}/o"])
+
+
+def test_archives_are_parts(corpus, tmp_path):
+    """More parts than archives leave some parts empty; the join is the whole all the same."""
+    for i, names in enumerate((["00", "02"], ["04"], ["05", "08", "07"])):
+        with tarfile.open(tmp_path / f"s{i}.tar", "w") as archive:
+            for name in names:
+                archive.add(corpus / f"audio/{name}.wav", arcname=f"{name}.wav")
+    arguments = ["--encoder", "mfcc", "--kmeans", f"{corpus}/k.safetensors", "--corpus", f"c={tmp_path}/s{{0..2}}.tar"]
+    units_label.main([*arguments, "--out", f"{tmp_path}/whole"])
+    for part in range(1, 6):
+        units_label.main([*arguments, "--out", f"{tmp_path}/parts", "--shard", f"{part}/5"])
+    units_join.main(["--parts", f"{tmp_path}/parts", "--out", f"{tmp_path}/joined"])
+    assert files(tmp_path / "joined") == files(tmp_path / "whole")
+    whole = (corpus / "whole/c.units").read_text().split("\n")
+    assert (tmp_path / "whole/c.units").read_text().split("\n")[:-1] == [whole[i] for i in (0, 2, 4, 5, 8, 7)]

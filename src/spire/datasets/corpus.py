@@ -82,13 +82,14 @@ class Item:
 class Corpus:
     """Base of all kinds.
 
-    Attributes: digest (of the list of utterances); pieces (how many parts it can be cut into: utterances, or archives);
-    weights ([pieces] float64 in any one measure of length, or None when it is not known); lengths ([utterances] float64
-    seconds where the corpus's own table says them, or None).
+    Attributes: digest (of the list of utterances); pieces (how many parts it can be cut into); single (whether each
+    piece is one utterance, and not an archive of them); weights ([pieces] float64 in any one measure of length, or None
+    when it is not known); lengths ([utterances] float64 seconds where the corpus's own table says them, or None).
     """
 
     digest = ""
     pieces = 0
+    single = True
     weights: np.ndarray | None = None
     lengths: np.ndarray | None = None
 

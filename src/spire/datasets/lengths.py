@@ -56,6 +56,8 @@ def measure(name: str, corpus: Corpus, out: Path, shard: Shard | None = None, th
                 )
                 progress.advance_audio(seconds, item.weight)
         journal.checkpoint()
+        if corpus.single and journal.rows != last - first:
+            raise RuntimeError(f"{shard.stem(name)}: {journal.rows} lengths for {last - first} utterances")
         times = np.fromfile(journal.path("times"), "<f8")
         record = {
             "format": FORMAT,

@@ -148,6 +148,8 @@ class TarCorpus(Corpus):
     are the members' names without ending. UserError when an archive is compressed, damaged or cut off.
     """
 
+    single = False
+
     def __init__(self, paths: list[Path]):
         self._paths = paths
         sizes = []

@@ -17,7 +17,6 @@ import numpy as np
 
 from spire.audio import load_utterance
 from spire.datasets.corpus import Corpus
-from spire.datasets.local import ManifestCorpus
 from spire.datasets.open import named_corpora
 from spire.errors import UserError
 from spire.manifest import Utterance
@@ -50,15 +49,6 @@ class AudioReader:
                 self.problems.append({"manifest": manifest, "id": utterance.id, "reason": reason})
                 wav = np.zeros(0, np.float32)
             yield wav
-
-
-def label_manifests(
-    encoder: Encoder, kmeans: KMeans, manifests: dict[str, Path], out: Path, settings: Settings | None = None
-) -> dict[str, int]:
-    """`label_corpora` of manifests."""
-    return label_corpora(
-        encoder, kmeans, {name: ManifestCorpus(path) for name, path in manifests.items()}, out, settings
-    )
 
 
 def label_corpora(

@@ -84,7 +84,7 @@ class PartLabelling:
                 for sample_count, size, entry, labels in self._labelled(source):
                     progress.advance_audio(sample_count / RATE, size)
                     self._append(journal, sample_count, size, entry, labels)
-            if self._corpus.weights is None and journal.rows != last - first:
+            if self._corpus.single and journal.rows != last - first:
                 raise RuntimeError(f"{self._stem}: {journal.rows} lines for {last - first} utterances")
             return {key: journal.counts.get(key, 0) for key in COUNTS}
 
