@@ -133,7 +133,7 @@ class Body:
                 "start": self.start,
                 **note,
             }
-            (directory / START).write_text(json.dumps(mark) + "\n", encoding="utf-8")
+            (directory / START).write_bytes(json.dumps(mark).encode() + b"\n")
             self.fd = _process_descriptor(self.pid)
             with contextlib.suppress(BrokenPipeError):
                 self._process.stdin.write(script(body).encode("utf-8", "surrogateescape"))

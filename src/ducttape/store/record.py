@@ -13,7 +13,7 @@ import json
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from ducttape.store.commands import normalize
@@ -164,8 +164,9 @@ class Record:
 
     def write(self, directory: Path, commands: Sequence[str] | None = None) -> None:
         """Write into `directory` atomically; `commands` are those of the identity, for a caller that has them."""
-        data = asdict(self)
-        data["identity"]["commands"] = list(self.identity.commands if commands is None else commands)
+        identity = {name: getattr(self.identity, name) for name in _IDENTITY}
+        identity["commands"] = self.identity.commands if commands is None else commands
+        data = {name: getattr(self, name) for name in _FIELDS} | {"identity": identity}
         write_atomically(directory / RECORD, json.dumps({"format": FORMAT, **data}, indent=1) + "\n")
 
     @classmethod
@@ -198,8 +199,7 @@ def write_atomically(path: Path, text: str) -> None:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with open(temporary, "w", encoding="utf-8", errors="surrogateescape") as f:
-            f.write(text)
+        temporary.write_bytes(text.encode("utf-8", "surrogateescape"))
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
