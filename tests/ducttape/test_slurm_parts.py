@@ -246,6 +246,18 @@ def test_the_script_quotes_every_path(tmp_path):
     assert words.splitlines()[-2:] == [str(sent.folder / "tasks.jsonl"), "5"] and not (tmp_path / "evil").exists()
 
 
+def test_jobs_run_the_engine_as_it_was_when_they_were_sent(tmp_path):
+    import blake3
+
+    sent = Journal(tmp_path).create("a", {0: spec("a")}, True, [])
+    code = (
+        "import sys; sys.path[:0] = sys.argv[1:]; import ducttape.run.job, ducttape.store.attic as a; print(a.__file__)"
+    )
+    places = [str(sent.folder / "runner"), str(Path(blake3.__file__).parents[1])]
+    found = subprocess.check_output([PYTHON, "-I", "-S", "-c", code, *places], text=True)
+    assert found.strip() == str(sent.folder / "runner" / "ducttape" / "store" / "attic.py")
+
+
 def test_the_fingerprint_of_a_record_is_that_of_the_engine():
     identity = Identity("echo ü  # c\ncat", {"p": "1"}, {"k": "v"}, {"x": ["aa", "bb"]}, {"out": "out"})
     data = {name: getattr(identity, name) for name in ("params", "packages", "inputs", "outputs")}

@@ -2,7 +2,7 @@
 
     BASE/.jobs/TOKEN/submission.json   what is asked, written before sbatch is called; then the job's number
     BASE/.jobs/TOKEN/tasks.jsonl .idx  the spec of every task, a line each, and where each line begins
-    BASE/.jobs/TOKEN/job.sh            what Slurm runs
+    BASE/.jobs/TOKEN/job.sh runner/    what Slurm runs
     BASE/.jobs/TOKEN/results/N.json    the last word of task number N (see `job.py`)
     BASE/.jobs/TOKEN/logs/N.txt        what Slurm and the runner themselves said
     BASE/.jobs/TOKEN/collected         the numbers of tasks that nobody has to look after any more
@@ -17,24 +17,19 @@ import contextlib
 import json
 import os
 import secrets
-import shlex
 import shutil
-import sys
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ducttape.plan.tasks import TaskKey
 from ducttape.run.job_files import OFFSET_DIGITS
+from ducttape.run.slurm_runner import job_script, write_runner
 from ducttape.store.locks import Owner
 from ducttape.store.record import write_atomically
 
 FORMAT = 1
 _INTENT = "submission.json"
-_RUNNER = """import sys
-sys.path.append(sys.argv.pop(1))
-from ducttape.run.job import main
-sys.exit(main(sys.argv[1:]))"""
 # A draft that is older was being written by a controller that died.
 _DRAFT_SECONDS = 3600.0
 _GONE = ".gone"
@@ -206,7 +201,9 @@ class Journal:
                 offset += f.write(line)
         with open(draft / "tasks.jsonl.idx", "w", encoding="ascii") as f:
             f.writelines(f"{offsets.get(i, offset):0{OFFSET_DIGITS}d}\n" for i in range(max(specs) + 1))
-        (draft / "job.sh").write_text(_script(folder), encoding="utf-8", errors="surrogateescape")
+        write_runner(draft / "runner")
+        script = job_script(folder / "runner", folder / "tasks.jsonl")
+        (draft / "job.sh").write_text(script, encoding="utf-8", errors="surrogateescape")
         data = {
             "format": FORMAT,
             "name": f"{name}.{token}",
@@ -265,16 +262,3 @@ def _read(folder: Path) -> Submission | None:
         return Submission(folder, data) if data["format"] == FORMAT else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _script(folder: Path) -> str:
-    """A batch script whose process becomes the runner, so that Slurm's signals reach it.
-
-    The runner is imported rather than named, because Python keeps the bytecode of imported files only; its place is
-    given, because an isolated interpreter does not look at PYTHONPATH.
-    """
-    start = (
-        "import sys; sys.path.append(sys.argv.pop(1)); from ducttape.run.job import main; sys.exit(main(sys.argv[1:]))"
-    )
-    words = [sys.executable, "-I", "-c", start, str(Path(__file__).parents[2]), str(folder / "tasks.jsonl")]
-    return f'#!/bin/bash\nexec {" ".join(map(shlex.quote, words))} "${{SLURM_ARRAY_TASK_ID:-0}}"\n'
