@@ -144,12 +144,12 @@ def run_ours(corpora: Corpora, settings: Settings, target: float) -> Run:
     return Run(name, state.step, start.seconds, training.seconds, inertia, inertia <= target)
 
 
-def run_case(name: str, device: str, products: list[str], seed: int) -> list[Run]:
+def run_case(name: str, device: str, products: list[str], seed: int, peer: Run | None = None) -> list[Run]:
     clusters, dim = map(int, name.split("x"))
     rows, batch, updates = CASES[name]
     frames = features(rows + HELD_OUT, dim, seed)
     corpora = Corpora([ArrayFrames(frames)], block=20, aside=HELD_OUT, seed=seed)
-    runs = [run_sklearn(corpora, clusters, batch, updates, seed)]
+    runs = [peer or run_sklearn(corpora, clusters, batch, updates, seed)]
     print_run(name, runs[0])
     for product in products:
         # No checks of its own (they are measuring), and ten times scikit-learn's updates before it is given up.
@@ -178,19 +178,15 @@ def table(results: dict[str, list[Run]]) -> list[str]:
         peer = runs[0]
         lines += ["", f"## K = {clusters}, D = {dim}: {rows:,} frames, batches of {batch:,}", ""]
         lines += [
-            "| | updates | start CPU s | an update CPU s | all CPU s | all wall s | inertia | faster (CPU) | (wall) |",
-            "|---|---|---|---|---|---|---|---|---|",
+            "| | updates | start CPU s | an update CPU s | all CPU s | all wall s | inertia | times faster (CPU) |",
+            "|---|---|---|---|---|---|---|---|",
         ]
         for run in runs:
             each = run.training[0] / run.updates
-            ratios = [f"{a / max(b, 1e-9):.1f} x" for a, b in zip(peer.whole, run.whole, strict=True)]
-            if run is peer:
-                ratios = ["", ""]
-            if not run.reached:
-                ratios = ["inertia not reached", ""]
+            faster = f"{peer.whole[0] / max(run.whole[0], 1e-9):.1f}" if run.reached else "inertia not reached"
             lines.append(
                 f"| {run.name} | {run.updates} | {run.start[0]:.1f} | {each:.3f} | {run.whole[0]:.1f} | "
-                f"{run.whole[1]:.1f} | {run.inertia:.6g} | {ratios[0]} | {ratios[1]} |"
+                f"{run.whole[1]:.1f} | {run.inertia:.6g} | {'' if run is peer else faster} |"
             )
     return lines
 
@@ -201,6 +197,7 @@ def main() -> int:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--products", nargs="+", choices=("float32", "bfloat16"), default=["float32", "bfloat16"])
     parser.add_argument("--seed", type=int, default=42)
+    parser.add_argument("--keep-peer", action="store_true", help="keep scikit-learn's run of the same --date")
     parser.add_argument("--date", default=datetime.date.today().isoformat(), help="in the names of the results")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     args = parser.parse_args()
@@ -209,10 +206,11 @@ def main() -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     stem = args.out / f"kmeans{'' if args.device == 'cpu' else '-gpu'}-{args.date}"
     for case in args.cases:
-        runs = run_case(case, args.device, args.products, args.seed)
         # Cases of other runs of the day stay: each is a comparison of its own.
         known = json.loads(stem.with_suffix(".json").read_text()) if stem.with_suffix(".json").exists() else {}
-        known[case] = {"load": round(load, 1), "runs": [asdict(run) for run in runs]}
+        peer = Run(**known[case]["runs"][0]) if args.keep_peer and case in known else None
+        runs = run_case(case, args.device, args.products, args.seed, peer)
+        known[case] = {"load": round(load, 1), "kept": peer is not None, "runs": [asdict(run) for run in runs]}
         results = {name: known[name] for name in CASES if name in known}
         stem.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     runs = {name: [Run(**run) for run in results[name]["runs"]] for name in results}
@@ -231,6 +229,7 @@ def head(args: argparse.Namespace, results: dict) -> list[str]:
     import sklearn
 
     gpu = torch.cuda.get_device_name() if args.device == "cuda" else "none used"
+    kept = ", ".join(case for case, result in results.items() if result["kept"]) or "none"
     loads = ", ".join(f"{case} {result['load']}" for case, result in results.items())
     return [
         "# k-means training beside scikit-learn",
@@ -246,6 +245,7 @@ def head(args: argparse.Namespace, results: dict) -> list[str]:
         f"| cores | {os.cpu_count()} |",
         f"| GPU | {gpu} |",
         f"| load at the start of each | {loads} |",
+        f"| scikit-learn's run kept from earlier that day | {kept} |",
         f"| Python | {platform.python_version()} |",
         f"| torch, scikit-learn, numpy | {torch.__version__}, {sklearn.__version__}, {np.__version__} |",
     ]
