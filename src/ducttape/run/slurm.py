@@ -128,6 +128,7 @@ class Slurm:
 
     def cancel(self, keys: Iterable[TaskKey]) -> None:
         """They settle as cancelled when Slurm says that they ended, or as complete when they were first."""
+        require_programs()
         keys = list(keys)
         for key in keys:
             self.adopt(key)

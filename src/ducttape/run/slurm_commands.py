@@ -7,9 +7,11 @@ still be empty or wrong: that is for the caller to judge.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -105,7 +107,8 @@ class Commands:
         except OSError as e:
             # A program that was there is on a disk that has gone for a while.
             self._unasked = Answer(127, "", str(e), time.monotonic(), late=True)
-        self._began, self._out, self._err, self._then = time.monotonic(), out, err, then
+        self._program, self._then = command[0], then
+        self._began, self._out, self._err = time.monotonic(), out, err
         self._deadline = self._began + (patience or self._patience)
         self._next = self._began + self._interval
         self.calls += 1
@@ -122,8 +125,7 @@ class Commands:
         if status is None:
             if time.monotonic() < self._deadline:
                 return False
-            self._process.kill()
-            status, late = self._process.wait(), True
+            status, late = self._kill(), True
         self._process = None
         texts = []
         for file in (self._out, self._err):
@@ -140,10 +142,23 @@ class Commands:
             self._next = time.monotonic() + pause
         self._then(answer)
 
-    def finish(self) -> None:
-        """Wait for the present call, because what it does must not be left unknown."""
-        while self._process is not None and not self.poll():
+    def finish(self, patience: float = 5.0) -> None:
+        """Wait a little for the answer to a call that changes something; a mere question is dropped.
+
+        A call without an answer goes on by itself: what it does is found out by the next controller.
+        """
+        if self._process is not None and self._program not in ("sbatch", "scancel"):
+            self._kill()
+            self._process = None
+        deadline = time.monotonic() + patience
+        while self._process is not None and not self.poll() and time.monotonic() < deadline:
             time.sleep(0.02)
+
+    def _kill(self) -> int:
+        """End the program with what it started, since it may be a wrapper."""
+        with contextlib.suppress(OSError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        return self._process.wait()
 
 
 def job_number(answer: Answer) -> str | None:
