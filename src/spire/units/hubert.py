@@ -252,6 +252,10 @@ def load_hubert(folder: str | Path, layers: int | None = None) -> Hubert:
         # Only training uses it; checkpoints made for inference may lack it.
         del model.masked_spec_embed
     load_weights(model, folder, _current_name)
+    for name, parameter in model.named_parameters():
+        # Loaded tensors are views of the mapped file; only the layers, which engines release, may stay so.
+        if not name.startswith("encoder.layers."):
+            parameter.data = parameter.data.clone()
     return model
 
 

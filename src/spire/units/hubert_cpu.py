@@ -19,7 +19,7 @@ import torch.nn.functional as F
 
 from spire.units.assign import Assigner
 from spire.units.hubert import Hubert
-from spire.units.hubert_parts import GRAIN, Embedding, Norm, Product, joined_projections, packs, rounded
+from spire.units.hubert_parts import GRAIN, Embedding, Norm, Product, joined_projections, layers_of, packs, rounded
 
 PACK_ROWS = 2048  # frames that pass a layer one utterance after the other before the next layer's weights are read
 TILE_ELEMENTS = 1 << 18  # of the residual stream that passes through a feed-forward block at once: 256 frames of 1024
@@ -28,17 +28,18 @@ LONE_HEADS = 1_200_000  # frames^2 x head size from which it pays to multiply he
 
 
 class CpuHubert:
-    """The layers that `model` has, in `dtype` (float32 or bfloat16). The weights are copied: `model` may go."""
+    """The layers that `model` has, in `dtype` (float32 or bfloat16). Weights are copied; with `release`, `model` loses
+    its layers."""
 
     rows = PACK_ROWS
 
-    def __init__(self, model: Hubert, dtype: torch.dtype = torch.float32):
+    def __init__(self, model: Hubert, dtype: torch.dtype = torch.float32, release: bool = False):
         self.shape = model.shape
         tile = max(GRAIN, TILE_ELEMENTS // self.shape.hidden_size // GRAIN * GRAIN)
         with torch.inference_mode():
             self.embedding = Embedding(model, dtype)
             heads = self.shape.num_attention_heads
-            self.blocks = [_Block(block, heads, dtype, tile) for block in model.encoder.layers]
+            self.blocks = [_Block(layer, heads, dtype, tile) for layer in layers_of(model, release)]
 
     @torch.inference_mode()
     def features(self, wavs: list[np.ndarray]) -> list[np.ndarray]:

@@ -17,20 +17,23 @@ import torch.nn.functional as F
 
 from spire.units.assign import Assigner
 from spire.units.hubert import Hubert
-from spire.units.hubert_parts import Embedding, Norm, Product, joined_projections
+from spire.units.hubert_parts import Embedding, Norm, Product, joined_projections, layers_of
 
 PACK_ROWS = 32_768  # frames in a matrix: 11 minutes of audio, a few GB of activations for a large model
 
 
 class PackedHubert:
-    """The layers that `model` has, in `dtype` on `device`; the weights are copied: `model` may go."""
+    """The layers that `model` has, in `dtype` on `device`. Weights are copied; with `release`, `model` loses its
+    layers."""
 
-    def __init__(self, model: Hubert, device: torch.device, dtype: torch.dtype, rows: int = PACK_ROWS):
+    def __init__(
+        self, model: Hubert, device: torch.device, dtype: torch.dtype, rows: int = PACK_ROWS, release: bool = False
+    ):
         self.shape, self.device, self.rows = model.shape, device, rows
         with torch.inference_mode():
             self.embedding = Embedding(model, dtype, device)
             heads = self.shape.num_attention_heads
-            self.blocks = [_Block(block, heads, dtype, device, rows) for block in model.encoder.layers]
+            self.blocks = [_Block(layer, heads, dtype, device, rows) for layer in layers_of(model, release)]
 
     @torch.inference_mode()
     def _stream(self, wavs: list[np.ndarray]) -> tuple[torch.Tensor, list[int]]:

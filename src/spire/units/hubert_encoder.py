@@ -76,11 +76,9 @@ class HubertEncoder(Encoder):
         torch.set_num_threads(1)
         self._threads = max(1, threads)
         if where.type == "cpu":
-            self._engine: CpuHubert | PackedHubert = CpuHubert(self.model, numbers)
+            self._engine: CpuHubert | PackedHubert = CpuHubert(self.model, numbers, release=True)
         else:
-            self._engine = PackedHubert(self.model, where, numbers)
-        # The engine has its own copy of what it needs; a large model's second copy would be 1.1 GB.
-        self.model.encoder.layers = nn.ModuleList()
+            self._engine = PackedHubert(self.model, where, numbers, release=True)
 
     def _raw_stream(self, wavs: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         none = np.zeros((0, self.dim), np.float32)

@@ -13,6 +13,8 @@ that convolution's weights.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -33,6 +35,11 @@ def packs(device: torch.device | str) -> bool:
     return torch.device(device).type == "cpu" and torch.backends.mkldnn.is_available()
 
 
+def own(tensor: torch.Tensor, device: torch.device | str, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """A copy: a view of a loaded file would keep the whole file mapped."""
+    return tensor.detach().to(device, dtype, copy=True)
+
+
 class Product:
     """x -> x @ weight.T + bias, [rows, in] to [rows, out] in `dtype` on `device`; best for about `rows` rows."""
 
@@ -49,7 +56,7 @@ class Product:
         if self.packed:
             self.weight = torch.ops.mkldnn._reorder_linear_weight(self.weight, rows)
         # oneDNN adds a float32 bias to the float32 sums before it rounds.
-        self.bias = None if bias is None else bias.detach().to(device, torch.float32 if self.packed else dtype)
+        self.bias = None if bias is None else own(bias, device, torch.float32 if self.packed else dtype)
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         if not self.packed:
@@ -75,7 +82,7 @@ class Norm:
     """LayerNorm of the last dimension, result in `dtype`."""
 
     def __init__(self, module: torch.nn.LayerNorm, dtype: torch.dtype, device: torch.device | str = "cpu"):
-        self.weight, self.bias = module.weight.detach().to(device), module.bias.detach().to(device)
+        self.weight, self.bias = own(module.weight, device), own(module.bias, device)
         self.shape, self.eps, self.dtype = tuple(module.normalized_shape), module.eps, dtype
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
@@ -194,6 +201,15 @@ class Embedding:
             x = self.norm(x)
         x[self.front.shape.frames(len(wav)) :] = 0
         return x
+
+
+def layers_of(model: Hubert, release: bool) -> Iterator[torch.nn.Module]:
+    """The transformer layers, each dropped from `model` when the next is asked for if `release`: copying them one by
+    one then needs the memory of one layer, not of all."""
+    for i, layer in enumerate(model.encoder.layers):
+        yield layer
+        if release:
+            model.encoder.layers[i] = torch.nn.Identity()
 
 
 def joined_projections(attention: torch.nn.Module, heads: int) -> tuple[torch.Tensor, torch.Tensor]:
