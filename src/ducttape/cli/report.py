@@ -22,10 +22,11 @@ _HEAD = ["wall", "cpu", "memory", "outputs"]
 
 @dataclass(frozen=True, slots=True)
 class _Failed:
-    """Attempts at a task that failed and whose directories are still there: how many, and their wall seconds."""
+    """Attempts at a task that failed and whose directories are still there: how many, and their seconds."""
 
     count: int
     wall_seconds: float
+    cpu_seconds: float
 
 
 def run(options) -> int:
@@ -50,6 +51,7 @@ def run(options) -> int:
                 "attempts": r.attempts,
                 "failed_attempts": failed[key].count,
                 "failed_wall_seconds": failed[key].wall_seconds,
+                "failed_cpu_seconds": failed[key].cpu_seconds,
                 "notes": r.notes,
             }
             for key, r in found
@@ -65,7 +67,8 @@ def run(options) -> int:
     if bad := [some for some in failed.values() if some.count]:
         count = sum(some.count for some in bad)
         wall = duration(sum(some.wall_seconds for some in bad))
-        sums.append(["failed", f"{count} attempt{'s' if count > 1 else ''}", wall, "--", "--", "--"])
+        cpu = duration(sum(some.cpu_seconds for some in bad))
+        sums.append(["failed", f"{count} attempt{'s' if count > 1 else ''}", wall, cpu, "--", "--"])
     sums.append(["total", f"{len(found)} of {len(records)} tasks", *_measures([r for _, r in found])])
     lines += ["", *table([["task", "realizations", *_HEAD], *sums], right=frozenset({2, 3, 4, 5}))]
     print("\n".join(lines))
@@ -91,17 +94,18 @@ def _failed(layout: Layout, key: TaskKey) -> _Failed:
     """What is left of failed attempts; those that were cleared for a new one are not known any more."""
     attempts = layout.attempts(key)
     directories = [layout.directory(key), *(attempts / str(number) for number in numbered(attempts))]
-    times = [seconds for d in directories if (seconds := _failed_seconds(d)) is not None]
-    return _Failed(len(times), sum(times))
+    found = [seconds for d in directories if (seconds := _failed_seconds(d)) is not None]
+    return _Failed(len(found), sum(wall for wall, _ in found), sum(cpu for _, cpu in found))
 
 
-def _failed_seconds(directory: Path) -> float | None:
-    """The wall seconds of an attempt that ended without a result; None for any other directory."""
+def _failed_seconds(directory: Path) -> tuple[float, float] | None:
+    """The wall and CPU seconds of an attempt that ended without a result; None for any other directory."""
     try:
         end = (directory / EXIT_CODE).stat().st_mtime
     except OSError:
         return None
-    start = read_object(directory / START).get("start")
+    mark = read_object(directory / START)
+    start, cpu = mark.get("start"), mark.get("cpu_seconds")
     if not isinstance(start, int | float) or Record.read(directory) is not None:
         return None
-    return max(0.0, end - start)
+    return max(0.0, end - start), cpu if isinstance(cpu, int | float) else 0.0

@@ -197,6 +197,13 @@ def read_mark(path: Path) -> dict:
     return mark if isinstance(mark, dict) else {}
 
 
+def note_end(directory: Path, reason: str, ended: Ended) -> None:
+    """Note why an attempt made no result and what it cost, beside when it started."""
+    mark = read_mark(directory / START)
+    mark |= {"ended": reason, "end": ended.end, "cpu_seconds": round(ended.cpu_seconds, 3)}
+    (directory / START).write_bytes(json.dumps(mark).encode() + b"\n")
+
+
 def end_orphans(directory: Path, patience: float = 10.0) -> bool:
     """End what an earlier controller started in `directory` and may have left running, with TERM and after a while with
     KILL; False when it cannot be ended.

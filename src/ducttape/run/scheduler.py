@@ -13,7 +13,6 @@ import errno
 import heapq
 import os
 import selectors
-import signal
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from ducttape.run.submitters import Submitters
 from ducttape.store.layout import EXIT_CODE, numbered
 from ducttape.store.locks import Locks, Owner
 from ducttape.store.record import Identity
+from ducttape.store.situation import in_words
 from ducttape.store.state import State, Status, Store
 from ducttape.syntax.diagnostics import TapeError
 
@@ -309,17 +309,10 @@ class Scheduler:
         self._reporter.ended(task)
         try:
             (directory / EXIT_CODE).write_text(str(ended.exit_code), encoding="utf-8")
-            if running.overdue:
-                limit = next(p.value for p in task.params if p.dot and p.name == "time")
-                self._try_again(task, f"it ran longer than its .time={limit}")
-                return
-            if ended.exit_code != 0:
-                self._try_again(task, _exit_reason(ended.exit_code))
-                return
-            outputs, missing = self._store.output_digests(task)
-            if missing:
-                names = ", ".join(f"{name} ({layout.output_named(task, name)})" for name in missing)
-                self._try_again(task, f"exit code 0, but it did not make its output {names}")
+            outputs, problem = self._look_at(running, ended)
+            if problem:
+                local.note_end(directory, problem, ended)
+                self._try_again(task, problem)
                 return
             attempts = layout.attempts(task.key)
             record = self._store.make_record(
@@ -344,6 +337,18 @@ class Scheduler:
         self._store.cache.flush()
         self._reporter.finished(task, record)
         self._complete(task.key, outputs)
+
+    def _look_at(self, running: _Running, ended: local.Ended) -> tuple[Mapping[str, str], str]:
+        """The digests of what a body made, and why they are no result ("" when they are)."""
+        task = running.task
+        if running.overdue:
+            limit = next(p.value for p in task.params if p.dot and p.name == "time")
+            return {}, f"it ran longer than its .time={limit}"
+        if ended.exit_code != 0:
+            return {}, in_words(ended.exit_code)
+        outputs, missing = self._store.output_digests(task)
+        names = ", ".join(f"{name} ({self._store.layout.output_named(task, name)})" for name in missing)
+        return outputs, f"exit code 0, but it did not make its output {names}" if missing else ""
 
     def _complete(self, key: TaskKey, outputs: Mapping[str, str]) -> None:
         self._made[key] = outputs
@@ -438,16 +443,12 @@ class Scheduler:
                 if time.monotonic() > deadline:
                     running.body.kill()
                 time.sleep(0.01)
-            self._outcome.cpu_seconds += running.body.wait().cpu_seconds
+            ended = running.body.wait()
+            with contextlib.suppress(OSError):
+                local.note_end(running.body.directory, "interrupted", ended)
+            self._outcome.cpu_seconds += ended.cpu_seconds
             self._pool.give_back(running.share)
         self._running.clear()
-
-
-def _exit_reason(code: int) -> str:
-    if code > 128:
-        with contextlib.suppress(ValueError):
-            return f"exit code {code} (killed by {signal.Signals(code - 128).name})"
-    return f"exit code {code}"
 
 
 def os_reason(error: OSError) -> str:

@@ -96,9 +96,10 @@ def _look_for_failure(here: Situation, directory: Path) -> None:
     except (OSError, ValueError):
         here.since = _mark(directory).get("start")
         return
-    here.label, here.since = "failed", _mark(directory).get("start")
+    mark = _mark(directory)
+    here.label, here.since = "failed", mark.get("start")
     if here.exit_code:
-        here.reason = in_words(here.exit_code)
+        here.reason = str(mark.get("ended") or in_words(here.exit_code))
         if said := _last_line(directory / STDERR):
             here.reason += f": {said}"
     else:

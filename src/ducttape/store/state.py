@@ -276,7 +276,8 @@ class Store:
 
     def adopt(self, task: RealizedTask, state: State, note: str = "adopted: made by a run without records") -> Record:
         """Give a directory without a record one that says so."""
-        record = self.make_record(task, state.identity, state.outputs, notes=[note])
+        sizes = self.output_sizes(task)
+        record = self.make_record(task, state.identity, state.outputs, output_sizes=sizes, notes=[note])
         record.write(self.layout.directory(task.key))
         return record
 
@@ -286,5 +287,6 @@ class Store:
         record = state.record
         record.identity = state.identity
         record.output_digests = dict(state.outputs)
+        record.output_sizes = self.output_sizes(task)
         record.notes.append(f"kept although stale, {when}: " + "; ".join(state.reasons))
         record.write(self.layout.directory(task.key))

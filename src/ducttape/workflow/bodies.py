@@ -18,12 +18,18 @@ from ducttape.workflow.task import Task
 # What bash sets, what a login sets, and what the engine sets.
 _GIVEN_TEXT = """
 BASH BASHOPTS BASHPID BASH_ARGC BASH_ARGV BASH_COMMAND BASH_LINENO BASH_REMATCH BASH_SOURCE BASH_SUBSHELL
-BASH_VERSINFO BASH_VERSION COLUMNS COMMANDS COMP_WORDS CONFIGURATION CUDA_VISIBLE_DEVICES DIRSTACK EPOCHREALTIME
-EPOCHSECONDS EUID FUNCNAME GROUPS HISTFILE HOME HOSTNAME HOSTTYPE IFS LANG LC_ALL LD_LIBRARY_PATH LINENO LINES
-LOGNAME MACHTYPE MAPFILE OLDPWD OPTARG OPTERR OPTIND OSTYPE PATH PIPESTATUS PPID PS1 PS2 PS3 PS4 PWD PYTHONPATH
-RANDOM REALIZATION REPLY SECONDS SHELL SHELLOPTS SHLVL SRANDOM TASK TASK_VARIABLES TERM THREAD_ID TMPDIR UID USER
+BASH_VERSINFO BASH_VERSION COLUMNS COMMANDS COMP_WORDS CONFIGURATION CUDA_VISIBLE_DEVICES DIRSTACK DUCTTAPE_ATTEMPT
+DUCTTAPE_PREVIOUS EPOCHREALTIME EPOCHSECONDS EUID FUNCNAME GROUPS HISTFILE HOME HOSTNAME HOSTTYPE IFS LANG LC_ALL
+LD_LIBRARY_PATH LINENO LINES LOGNAME MACHTYPE MAPFILE OLDPWD OPTARG OPTERR OPTIND OSTYPE PATH PIPESTATUS PPID PS1 PS2
+PS3 PS4 PWD PYTHONPATH RANDOM REALIZATION REPLY SECONDS SHELL SHELLOPTS SHLVL SRANDOM TASK TASK_VARIABLES TERM
+THREAD_ID TMPDIR UID USER
 """
 _GIVEN = frozenset(_GIVEN_TEXT.split())
+
+
+def is_given(name: str) -> bool:
+    """Whether bash, a login, the engine or a Slurm job sets a variable of this name."""
+    return name in _GIVEN or name.startswith("SLURM_")
 
 
 def check_body(task: Task, directives: Directives) -> Iterator[Diagnostic]:
@@ -33,7 +39,7 @@ def check_body(task: Task, directives: Directives) -> Iterator[Diagnostic]:
     if undeclared != "ignore":
         known = {v.name for v in task.variables} | {p.name for p in task.packages} | set(body.assigned)
         for name in body.names:
-            if name not in known and name not in _GIVEN and name not in os.environ:
+            if name not in known and not is_given(name) and name not in os.environ:
                 yield Diagnostic(
                     f"task '{task.name}' uses the undeclared variable '{name}'",
                     _place(body.span, name),
