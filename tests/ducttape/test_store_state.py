@@ -162,6 +162,13 @@ def test_keeping_a_stale_result_notes_why(tmp_path):
     assert "param x 1 -> 2" in notes[0]
 
 
+def test_a_survey_of_many_tasks_holds_what_a_run_needs_and_no_records(tmp_path):
+    run(tmp_path, *chain())
+    found = store(tmp_path, *chain()).survey().values()
+    assert all(state.done and state.record is None and state.identity is None for state in found)
+    assert all(len(state.outputs["out"]) == 64 and state.seconds >= 0 for state in found)
+
+
 def test_the_record_holds_what_was_promised(tmp_path):
     run(tmp_path, task("a", "# c\necho $seed > $out", params={"seed": "7", ".mem": "1G"}))
     record = json.loads((tmp_path / "a" / BASELINE / "ducttape_record.json").read_text())
