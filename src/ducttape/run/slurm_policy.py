@@ -58,9 +58,10 @@ def of_state(seen: Seen, request: Request, starts: int, log: str) -> Verdict:
     if seen.state == "DEADLINE":
         return Verdict("its deadline in Slurm has passed")
     code = f" with exit code {seen.exit_code}" if seen.exit_code else ""
-    nothing = f", and it left no log; hint: its node must see {request.spec['base']}"
-    said = f"; its log ends with: {log}" if log else nothing
-    return Verdict(f"its job ended ({seen.state.lower()}){code} before the task could say anything{said}", again=True)
+    when = "while its body ran" if starts else "before the task could begin"
+    said = f"; its log ends with: {log}" if log else ""
+    hint = "" if starts or log else f", and it left no log; hint: its node must see {request.spec['base']}"
+    return Verdict(f"its job ended ({seen.state.lower()}){code} {when}{said}{hint}", again=True)
 
 
 def _more_memory(request: Request, requeued: int) -> Verdict:

@@ -115,8 +115,7 @@ def read_sacct(text: str) -> dict[tuple[str, int | None], Seen]:
         state = parts[1].split(" ")[0] if len(parts) == 4 else ""
         if not found or state not in ALIVE | ENDED:
             continue
-        code = parts[2].partition(":")[0]
-        seen = Seen(state, "", "" if "None" in parts[3] else parts[3], int(code) if code.isdigit() else None)
+        seen = Seen(state, "", "" if "None" in parts[3] else parts[3], _exit_code(parts[2]))
         for index in _indices(found[2] or ""):
             _note(jobs, (found[1], index), seen)
     return jobs
@@ -141,10 +140,17 @@ def read_completion_log(path: Path, wanted: set[str]) -> dict[tuple[str, int | N
         # A requeued attempt has a line too, which says PENDING.
         if job in wanted and state in ENDED:
             index = given.get("ArrayTaskId") if "ArrayJobId" in given else None
-            code = given.get("ExitCode", "").partition(":")[0]
             key = (job, int(index) if index and index.isdigit() else None)
-            jobs[key] = Seen(state, "", given.get("NodeList", ""), int(code) if code.isdigit() else None)
+            jobs[key] = Seen(state, "", given.get("NodeList", ""), _exit_code(given.get("ExitCode", "")))
     return jobs
+
+
+def _exit_code(text: str) -> int | None:
+    """Of `7:0` (exit code, signal) 7, of `0:9` 137."""
+    code, _, number = text.partition(":")
+    if not (code.isdigit() and number.isdigit()):
+        return None
+    return int(code) or (128 + int(number) if int(number) else 0)
 
 
 @dataclass(frozen=True, slots=True)
