@@ -57,11 +57,15 @@ smoke: $(ENV)/.complete
 
 lint: $(ENV)/.complete
 	$(ENV)/bin/ruff check src scripts tests benchmarks
-	$(ENV)/bin/ducttape main.tape fmt --check tasks/*.tape tapes/*.tape configs/*.tconf
+	$(ENV)/bin/ducttape main.tape fmt --check label.tape tasks/*.tape tapes/*.tape configs/*.tconf
 	$(ENV)/bin/ducttape main.tape check
+	$(ENV)/bin/ducttape label.tape check
 
 bench: $(ENV)/.complete
 	$(ENV)/bin/python benchmarks/engine.py
+	$(ENV)/bin/python benchmarks/slurm.py
+	$(ENV)/bin/python benchmarks/units.py
+	$(ENV)/bin/python benchmarks/kmeans.py
 
 fuzz: $(ENV)/.complete
 	nice $(ENV)/bin/python benchmarks/fuzz_syntax.py $(MUTANTS) --seed $(SEED) --save out/fuzz
