@@ -12,10 +12,14 @@ PACKAGES = {"slurmctld": "slurmctld", "slurmd": "slurmd", "sbatch": "slurm-clien
 _SCRIPT = Path(__file__).with_name("slurm_local.sh")
 
 
-def missing() -> str | None:
+ACCOUNTING = {"slurmdbd": "slurmdbd", "mariadbd": "mariadb-server"}
+
+
+def missing(accounting: bool = False) -> str | None:
     """What keeps a real Slurm from running here, as a sentence for a skipped test."""
     places = os.pathsep.join(["/usr/sbin", "/usr/bin", os.environ.get("PATH", "")])
-    absent = [package for program, package in PACKAGES.items() if not shutil.which(program, path=places)]
+    wanted = PACKAGES | (ACCOUNTING if accounting else {})
+    absent = [package for program, package in wanted.items() if not shutil.which(program, path=places)]
     if absent:
         return f"Slurm is not installed: apt-get install {' '.join(absent)}"
     return "starting slurmctld and slurmd needs root" if os.geteuid() != 0 else None
