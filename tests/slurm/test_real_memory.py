@@ -30,11 +30,11 @@ def test_it_is_found_in_the_log_or_the_accounting(tmp_path, monkeypatch, account
             monkeypatch.setenv(name, value)
         place = Place(tmp_path)
         # The parent of the body's shell is the runner, which says the last word.
-        body = (
-            f'echo >> "{tmp_path}/runs"; if [ $(wc -l < "{tmp_path}/runs") = 1 ]; then kill -9 $PPID; fi; echo > $out'
-        )
+        runs = f'"{tmp_path}/runs"'
+        body = f"echo >> {runs}; if [ $(wc -l < {runs}) = 1 ]; then kill -9 $PPID; fi; echo > $out"
         place.tape(
-            f"global {{\n  ducttape_experimental_submitters=true\n}}\ntask a > out :: .submitter=slurm {{\n  {body}\n}}\n"
+            "global {\n  ducttape_experimental_submitters=true\n}\n"
+            f"task a > out :: .submitter=slurm {{\n  {body}\n}}\n"
         )
         first = subprocess.Popen(command("x.tape", "-O", "out", "-y"), cwd=tmp_path, env=environment(), stderr=-3)
         until((tmp_path / "runs").exists)
