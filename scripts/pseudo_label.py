@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     from spire.manifest import read_manifest
     from spire.textfiles import write_jsonl
     from spire.training.checkpoint import load_model
-    from spire.training.trainer import keep_freed_memory
+    from spire.training.cpu import keep_freed_memory
     from spire.vocabulary.tokenizer import Vocabulary
 
     torch.set_num_threads(args.threads)

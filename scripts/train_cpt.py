@@ -16,7 +16,8 @@ from spire.errors import UserError, run_main
 
 
 def main(argv: list[str] | None = None) -> int:
-    from spire.training.run import add_recipe_flags, run_training, settings_from
+    from spire.training.flags import add_recipe_flags, settings_from
+    from spire.training.run import run_training
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(

@@ -19,7 +19,7 @@ from spire.decoding.greedy import Answer, greedy
 from spire.errors import UserError
 from spire.textfiles import read_jsonl
 from spire.training.checkpoint import WEIGHTS, load_model, new_directory
-from spire.training.trainer import keep_freed_memory
+from spire.training.cpu import keep_freed_memory
 from spire.vocabulary.tokenizer import IM_END, Vocabulary
 
 

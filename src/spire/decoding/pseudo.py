@@ -26,9 +26,9 @@ from spire.corpora.prompts import language
 from spire.decoding.greedy import greedy
 from spire.decoding.jobs import answer_text, stop_ids
 from spire.errors import UserError
+from spire.training.cpu import choose_dtype
 from spire.training.fused import Linear
 from spire.training.packed import Layout, packed_hidden
-from spire.training.trainer import choose_dtype
 
 METHOD = "dual_cross_entropy"
 SOURCE = "en"

@@ -29,9 +29,9 @@ class Losses:
     """Losses of one batch, over all processes.
 
     Attributes: loss (0-d tensor or float: the weighted mean that is optimized; it is read after the update, so a GPU
-    need not wait for it), sums [blocks * KINDS] float64 and counts [blocks * KINDS] int64 (CPU: negative log likelihoods
-    of the targets in nats, and how many they are, at index block * KINDS + kind, where kind is data.TEXT_LOSS or
-    data.UNIT_LOSS).
+    need not wait for it), sums [n] float64 and counts [n] int64 (CPU: negative log likelihoods of the targets in nats,
+    and how many they are, at index block * KINDS + kind, where kind is data.TEXT_LOSS or data.UNIT_LOSS; n is up to the
+    engine, what lies beyond is 0).
     """
 
     loss: torch.Tensor | float

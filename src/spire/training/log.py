@@ -3,19 +3,39 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 
 class JsonLines:
-    """One JSON object a line, flushed line by line. Floats are written with six significant digits."""
+    """One JSON object a line, flushed line by line. Floats are written with six significant digits.
 
-    def __init__(self, path: str | Path):
-        self.path = Path(path)
+    `copy` (if given) is called with the fields of every line, also of those that `restore` brings back.
+    """
+
+    def __init__(self, path: str | Path, copy: Callable[[dict], None] | None = None):
+        self.path, self._copy = Path(path), copy
         self._file = self.path.open("w", encoding="utf-8")
 
     def write(self, **fields) -> None:
         self._file.write(json.dumps(_short(fields), ensure_ascii=False) + "\n")
         self._file.flush()
+        if self._copy is not None:
+            self._copy(fields)
+
+    def contents(self) -> str:
+        """All that was written so far."""
+        return self.path.read_text("utf-8")
+
+    def restore(self, text: str) -> None:
+        """Go on after `text`, the contents of an earlier run's log."""
+        self._file.seek(0)
+        self._file.truncate()
+        self._file.write(text)
+        self._file.flush()
+        if self._copy is not None:
+            for line in text.splitlines():
+                self._copy(json.loads(line))
 
     def __enter__(self) -> JsonLines:
         return self

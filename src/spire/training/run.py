@@ -1,56 +1,20 @@
-"""What the training scripts share: flags of the recipe, and one run from a corpus to a model directory."""
+"""What the training scripts share: one run from a corpus to a model directory."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import hashlib
 import json
+import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 from spire.errors import UserError
-
-
-def add_recipe_flags(parser: argparse.ArgumentParser, lr: float, tokens_per_step: int, steps: int, warmup: int) -> None:
-    """The flags of `Settings`, with this stage's defaults."""
-    group = parser.add_argument_group("recipe")
-    group.add_argument("--steps", type=int, default=steps, help=f"updates (default {steps})")
-    group.add_argument("--tokens-per-step", type=int, default=tokens_per_step, help="real tokens an update, at most")
-    group.add_argument("--lr", type=float, default=lr, help=f"peak learning rate of AdamW (default {lr:g})")
-    group.add_argument("--warmup", type=int, default=warmup, help=f"updates until the peak (default {warmup})")
-    group.add_argument("--schedule", choices=("wsd", "cosine", "linear", "constant"), default="wsd")
-    group.add_argument("--weight-decay", type=float, default=0.05)
-    group.add_argument("--clip", type=float, default=1.0, help="largest gradient norm")
-    group.add_argument("--seed", type=int, default=1)
-    group.add_argument(
-        "--threads", type=int, default=1, help="CPU threads; part of the recipe, as sums round differently"
-    )
-    group.add_argument(
-        "--precision", choices=("auto", "fp32", "bf16"), default="auto", help="operands of matrix products"
-    )
-    group.add_argument("--max-length", type=int, default=1024, help="longer lines are left out and counted")
-    group.add_argument("--log-every", type=int, default=25, help="updates between lines of the log")
-    parser.add_argument("--log", help="training log to write (default: train_log.jsonl beside --out)")
-
-
-def settings_from(args: argparse.Namespace, unit_weight: float = 1.0):
-    from spire.training.trainer import Settings
-
-    return Settings(
-        steps=args.steps,
-        tokens_per_step=args.tokens_per_step,
-        lr=args.lr,
-        warmup=args.warmup,
-        schedule=args.schedule,
-        seed=args.seed,
-        threads=args.threads,
-        unit_weight=unit_weight,
-        weight_decay=args.weight_decay,
-        clip=args.clip,
-        precision=args.precision,
-        log_every=args.log_every,
-    )
+from spire.files import replaced_folder
+from spire.training.flags import check_run_flags, checkpoint_folders
 
 
 def run_training(
@@ -60,28 +24,30 @@ def run_training(
     settings,
     model_of: Callable[[], object],
     eos: int,
-    probe_of: Callable[[object], Callable[[int], str]] | None = None,
+    probe_of: Callable[[object], object] | None = None,
 ) -> None:
-    """Tokenize args.corpus, announce, train, write args.out: a model directory with training.json.
+    """Tokenize args.corpus, announce, train with the native engine, write args.out: a model directory with
+    training.json.
 
-    `model_of()` gives the starting model; `probe_of(model)` the function called after every step. Nothing is left at
-    args.out when anything fails. Times go into the log only: the directory has the same bytes whenever the same run
-    is repeated.
+    `model_of()` gives the starting model; `probe_of(model)` an `engine.Probe`. Nothing is left at args.out when
+    anything fails; checkpoints stay until the run has ended well. Times go into the log only: the directory has the
+    same bytes whenever the same run is repeated, killed and taken up again or not.
     """
-    corpus_path, out = args.corpus, args.out
-    from spire.training.checkpoint import new_directory, write_model
-    from spire.training.data import tokenize
+    from spire.training.board import open_board
+    from spire.training.evaluation import Evaluation, held_out
     from spire.training.log import JsonLines
-    from spire.training.trainer import train
+    from spire.training.loop import train
+    from spire.training.native import NativeEngine
+    from spire.training.snapshots import Checkpoints, Interval
+    from spire.training.stream import LineStream
 
-    if not Path(corpus_path).is_file():
-        raise UserError(f"no corpus at {corpus_path}", hint="scripts/corpus_*.py write corpora")
-    with new_directory(out) as folder:
-        scratch = folder / "tokens"
-        scratch.mkdir()
-        corpus = tokenize(corpus_path, vocabulary, scratch, args.max_length)
-        if int(corpus.tokens.max()) >= vocabulary.padded_size:
-            raise UserError(f"{corpus_path}: token {int(corpus.tokens.max())} is outside the vocabulary")
+    out = Path(args.out)
+    check_run_flags(args)
+    interval = Interval.parse(args.checkpoint_every)
+    with contextlib.ExitStack() as stack:
+        scratch = stack.enter_context(_scratch(out))
+        corpus = _tokenized(args.corpus, vocabulary, scratch / "train", args.max_length)
+        sample = _tokenized(args.eval, vocabulary, scratch / "eval", args.max_length) if args.eval else None
         model = model_of()
         if model.shape.vocab_size < vocabulary.size:
             raise UserError(
@@ -89,22 +55,59 @@ def run_training(
                 hint="extend the model with vocabulary_extend.py",
             )
         announce(label, corpus, model, settings)
-        with JsonLines(args.log or Path(out).parent / "train_log.jsonl") as log:
-            outcome = train(model, corpus, settings, log, label, probe_of(model) if probe_of else None)
-        for file in sorted(scratch.iterdir()):
-            file.unlink()
-        scratch.rmdir()
-        write_model(model, vocabulary, folder, eos)
+        if args.estimate:
+            return
+        source, board = LineStream(corpus, settings.tokens_per_step, settings.seed), open_board(args.tensorboard)
+        if board:
+            stack.callback(board.close)
+
+        def log_at(path: str | Path, name: str) -> JsonLines:
+            return stack.enter_context(JsonLines(path, (lambda fields: board.add(name, fields)) if board else None))
+
+        log = log_at(args.log or out.parent / "train_log.jsonl", "train")
+        evaluation = None
+        if sample:
+            evaluation = Evaluation(
+                held_out(sample, settings.tokens_per_step),
+                sample.blocks,
+                args.eval_every,
+                settings.unit_weight,
+                log_at(args.eval_log or out.parent / "eval_log.jsonl", "eval"),
+                args.patience,
+                args.keep_best,
+            )
+        engine = NativeEngine(model, settings)
+
+        def identity() -> dict:
+            watched = [args.eval_every, args.patience, args.keep_best, _file_digest(Path(args.eval))] if sample else []
+            return {
+                "stage": label,
+                "settings": asdict(settings),
+                "engine": engine.identity(),
+                "source": source.identity(),
+                "evaluation": watched,
+                "starting model": _model_digest(getattr(args, "model", None)),
+            }
+
+        own, earlier = checkpoint_folders(args)
+        checkpoints = Checkpoints(own, identity, interval, args.keep_checkpoints, earlier)
+        probe = probe_of(model) if probe_of else None
+        outcome = train(engine, source, settings, log, label, probe, evaluation, checkpoints)
         record = {
             "stage": label,
             "settings": asdict(settings),
-            "parameters": sum(p.numel() for p in model.parameters()),
+            "parameters": engine.parameters,
             "lines": len(corpus),
             "lines_dropped": corpus.dropped,
             "corpus_tokens": int(corpus.offsets[-1]),
             "outcome": {k: v for k, v in asdict(outcome).items() if not k.endswith("_seconds")},
         }
-        (folder / "training.json").write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+        if evaluation:
+            record["evaluation"] = {"best_loss": evaluation.best, "best_step": evaluation.best_step}
+        with replaced_folder(out) as folder:
+            engine.export(folder, vocabulary, eos)
+            (folder / "training.json").write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+        checkpoints.finished(engine)
     print(
         f"{label}: loss {outcome.loss:.3f}, {outcome.tokens:,} tokens, {outcome.epochs} epochs begun, "
         f"{outcome.cpu_seconds:.0f} CPU s, {outcome.tokens / max(outcome.cpu_seconds, 1e-9):,.0f} tokens/CPU s",
@@ -112,9 +115,45 @@ def run_training(
     )
 
 
+@contextlib.contextmanager
+def _scratch(out: Path) -> Iterator[Path]:
+    """A folder beside `out` for the tokens; what a killed run left of its own is overwritten."""
+    folder = out.parent / f".{out.name}.tokens"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _tokenized(path: str, vocabulary, folder: Path, max_length: int):
+    from spire.training.data import tokenize
+
+    if not Path(path).is_file():
+        raise UserError(f"no corpus at {path}", hint="scripts/corpus_*.py write corpora")
+    folder.mkdir()
+    corpus = tokenize(path, vocabulary, folder, max_length)
+    if int(corpus.tokens.max()) >= vocabulary.padded_size:
+        raise UserError(f"{path}: token {int(corpus.tokens.max())} is outside the vocabulary")
+    return corpus
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _model_digest(folder: str | None) -> dict[str, str] | str:
+    """SHA-256 of the weights of a model directory; random weights are decided by the shape and the seed."""
+    if folder is None:
+        return "random"
+    return {p.name: _file_digest(p) for p in sorted(Path(folder).glob("*.safetensors"))}
+
+
 def announce(label: str, corpus, model, settings) -> None:
     """Size of the run, on stderr, before it starts."""
-    from spire.training.trainer import choose_dtype
+    from spire.training.cpu import choose_dtype
 
     tokens = int(corpus.offsets[-1])
     planned = settings.steps * settings.tokens_per_step
