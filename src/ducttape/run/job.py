@@ -142,35 +142,29 @@ class Job:
             # Slurm signals body and runner together; the body may be gone before the signal is seen here.
             self._sleep(2.0 if code in (128 + signal.SIGTERM, 128 + signal.SIGKILL) else 0.2)
         self._write(self.names["exit_code"], str(code))
-        if self.told:
-            why = "its time limit was near" if self.told == "USR1" else "Slurm ended it"
-            self._write(self.names["start"], json.dumps(self.mark | {"ended": why}) + "\n")
-        if self.told == "USR1":
-            return self._time_is_up(code)
-        if self.told:
+        self.outputs, outcome, problem = self._look_at(code)
+        spent = round(usage.ru_utime + usage.ru_stime, 3)
+        if problem:
+            mark = self.mark | {"ended": problem, "end": end, "cpu_seconds": spent}
+            self._write(self.names["start"], json.dumps(mark) + "\n")
+        if outcome == "time":
+            return self._time_is_up(code, problem)
+        if outcome == "ended":
             # Slurm knows why, and whether this job runs again.
             return code or 143
-        if code:
-            if _oom_kills() > self.oom_kills:
-                return self._report("memory", code, f"exit code {code}, out of memory")
-            if tries < spec["retries"]:
-                return None
+        if outcome == "failed" and tries < spec["retries"]:
+            return None
+        if outcome == "failed":
             self._leave_failed()
-            return self._report("failed", code, _exit_reason(code))
-        digests = {name: self.cache.path(path) for name, path in self.paths.items()}
-        if missing := [f"{name} ({self.paths[name]})" for name, digest in digests.items() if digest is None]:
-            if tries < spec["retries"]:
-                return None
-            self._leave_failed()
-            return self._report("failed", 1, f"exit code 0, but it did not make its output {', '.join(missing)}")
-        self.outputs = digests
+        if problem:
+            return self._report(outcome, code or 1, problem)
         record = spec["record"] | {
-            "output_digests": digests,
+            "output_digests": self.outputs,
             "output_sizes": {name: self.cache.size(path) for name, path in self.paths.items()},
             "host": _host(),
             "start": start,
             "end": end,
-            "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 3),
+            "cpu_seconds": spent,
             "peak_memory_bytes": usage.ru_maxrss * 1024,
             "attempts": number,
             "job": self.job,
@@ -185,6 +179,22 @@ class Job:
                 job_files.drop(os.path.join(spec["attempts"], str(before)))
         self._forget_attempts_folder()
         return self._report(outcome)
+
+    def _look_at(self, code: int) -> tuple[dict[str, str] | None, str, str]:
+        """(digests of the outputs, how the body ended, why it made no result)."""
+        if self.told == "USR1":
+            return None, "time", "its time limit was near"
+        if self.told:
+            return None, "ended", "Slurm ended it"
+        if code and _oom_kills() > self.oom_kills:
+            return None, "memory", f"exit code {code}, out of memory"
+        if code:
+            return None, "failed", _exit_reason(code)
+        digests = {name: self.cache.path(path) for name, path in self.paths.items()}
+        missing = ", ".join(f"{n} ({self.spec['outputs'][n]})" for n, digest in digests.items() if digest is None)
+        if missing:
+            return None, "failed", f"exit code 0, but it did not make its output {missing}"
+        return digests, "complete", ""
 
     def _run_body(self, number: int):
         """(exit code, start, resource usage) of the body in `self.directory`."""
@@ -271,7 +281,7 @@ class Job:
             with contextlib.suppress(OSError):
                 os.killpg(self.body, number)
 
-    def _time_is_up(self, code: int) -> int:
+    def _time_is_up(self, code: int, problem: str) -> int:
         """Run again, with all the time of a new start, when that is allowed; this process is ended meanwhile."""
         if self.requeued < self.spec["requeue"]:
             try:
@@ -285,7 +295,7 @@ class Job:
                     sys.stderr.write(asked.stderr.decode("utf-8", "replace"))
             except (OSError, subprocess.TimeoutExpired) as e:
                 sys.stderr.write(f"scontrol requeue: {e}\n")
-        return self._report("time", code or 143, "its time limit was reached")
+        return self._report("time", code or 143, problem)
 
     # --- after it -----------------------------------------------------------------------------------------------
 
