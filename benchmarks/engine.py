@@ -140,6 +140,8 @@ def measure(arguments: list[str], folder: Path, repeats: int = 3) -> tuple[float
         started = time.perf_counter()
         with tempfile.TemporaryFile() as talk:
             environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "HOME": str(folder), "NO_COLOR": "1"}
+            # As installed: compiled once, not at every start.
+            environment.pop("PYTHONDONTWRITEBYTECODE", None)
             child = subprocess.Popen(
                 arguments, cwd=folder, stdin=subprocess.DEVNULL, stdout=talk, stderr=talk, env=environment
             )

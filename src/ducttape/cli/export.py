@@ -113,7 +113,7 @@ def _zip(folder: Path, target: Path) -> None:
 def _runs(session: Session) -> tuple[list[Run], int]:
     """What ran, parents first, and how many planned tasks did not or are to run again."""
     runs, missing = [], 0
-    for key, here in situations(session.store).items():
+    for key, here in situations(session.store):
         task, directory = session.plan.tasks[key], session.layout.directory(key)
         state = here.state
         kept = session.options.stale == "keep" and state.status in (Status.STALE, Status.WAITING)

@@ -21,17 +21,17 @@ _COLOURS = {"running": "start", "queued": "waiting", "blocked": "waiting"}
 def run(options) -> int:
     session = Session(options)
     chosen = {t.key for t in session.selected()}
-    found = {key: here for key, here in situations(session.store).items() if key in chosen}
+    found = ((key, here) for key, here in situations(session.store) if key in chosen)
     if options.json:
-        print(json.dumps([_row(session, key, here) for key, here in found.items()], indent=1))
+        print(json.dumps([_row(session, key, here) for key, here in found], indent=1))
         return 0
     paint = Paint(sys.stdout, not options.no_color)
-    now = time.time()
-    for key, here in found.items():
+    now, counts = time.time(), Counter()
+    for key, here in found:
+        counts[here.label] += 1
         label = paint(here.label.ljust(10), _COLOURS.get(here.label, here.label))
         detail = _detail(here, now)
         print(f"{label} {key}" + (f"  ({detail})" if detail else ""))
-    counts = Counter(here.label for here in found.values())
     say(", ".join(f"{n} {label}" for label, n in counts.items()))
     return 0
 

@@ -23,6 +23,7 @@ import time
 
 from ducttape.run import job_files
 from ducttape.run.job_files import Refused
+from ducttape.run.job_machine import boot, host, oom_kills, process_start
 from ducttape.store.digest import DigestCache
 
 # Seconds: for parents' files to appear here; between asking a body to end and making it; for a requeue to take effect.
@@ -67,7 +68,7 @@ class Job:
             return self._report("refused", 1, str(e))
         except Exception as e:
             sys.excepthook(type(e), e, e.__traceback__)
-            return self._report("refused", 1, f"on {_host()}: {e}")
+            return self._report("refused", 1, f"on {host()}: {e}")
 
     def _sleep(self, seconds: float) -> None:
         """Until `seconds` are over or Slurm ends this job."""
@@ -97,7 +98,7 @@ class Job:
                 wanted = parent["digests"]
                 return record if all(not d or digests.get(name) == d for name, d in wanted.items()) else None
 
-            why = f"the result of {parent['task']} is not visible on {_host()}: {record_file}"
+            why = f"the result of {parent['task']} is not visible on {host()}: {record_file}"
             record = job_files.wait_for(look, _VISIBLE, os.path.dirname(directory), why)
             for input_name, place, output in parent["inputs"]:
                 path, size = record["identity"]["outputs"].get(output, ""), record.get("output_sizes", {}).get(output)
@@ -106,12 +107,12 @@ class Job:
                     return True if os.path.exists(place) and size in (None, self._size(place)) else None
 
                 if path != "absolute":
-                    why = f"output {output} of {parent['task']} is not whole on {_host()}: {directory}/{path}"
+                    why = f"output {output} of {parent['task']} is not whole on {host()}: {directory}/{path}"
                     job_files.wait_for(complete, _VISIBLE, directory, why)
                 self.identity["inputs"][input_name][place] = record["output_digests"].get(output, "")
         for name, path in self.spec["files"]:
             if not os.path.lexists(path) and not any(c in path for c in "*?"):
-                raise Refused(f"input {name} does not exist on {_host()}: {path}; is it on a shared file system?")
+                raise Refused(f"input {name} does not exist on {host()}: {path}; is it on a shared file system?")
 
     def _size(self, path: str) -> int | None:
         try:
@@ -161,7 +162,7 @@ class Job:
         record = spec["record"] | {
             "output_digests": self.outputs,
             "output_sizes": {name: self.cache.size(path) for name, path in self.paths.items()},
-            "host": _host(),
+            "host": host(),
             "start": start,
             "end": end,
             "cpu_seconds": spent,
@@ -186,7 +187,7 @@ class Job:
             return None, "time", "its time limit was near"
         if self.told:
             return None, "ended", "Slurm ended it"
-        if code and _oom_kills() > self.oom_kills:
+        if code and oom_kills() > self.oom_kills:
             return None, "memory", f"exit code {code}, out of memory"
         if code:
             return None, "failed", _exit_reason(code)
@@ -203,7 +204,7 @@ class Job:
         self.paths = {name: os.path.join(self.directory, path) for name, path in spec["outputs"].items()}
         self._write(self.names["version"], f"{spec['version']}\n")
         self._write(self.names["script"], spec["archive"])
-        self.oom_kills = _oom_kills()
+        self.oom_kills = oom_kills()
         logs = (os.path.join(self.directory, self.names[name]) for name in ("stdout", "stderr"))
         with open(next(logs), "wb") as out, open(next(logs), "wb") as err:
             env, here = self._environment(number), self.directory
@@ -213,10 +214,10 @@ class Job:
         start = time.time()
         self.mark = {
             "pid": body.pid,
-            "pid_start": _process_start(body.pid),
-            "boot": _boot(),
+            "pid_start": process_start(body.pid),
+            "boot": boot(),
             "start": start,
-            "host": _host(),
+            "host": host(),
             "job": self.job,
             "attempt": number,
             "identity": self.wanted,
@@ -328,7 +329,7 @@ class Job:
             "exit_code": code,
             "reason": reason,
             "job": self.job,
-            "host": _host(),
+            "host": host(),
             "directory": self.spec["final"] if good else self.directory,
             "requeued": self.requeued,
             "outputs": self.outputs if good and outcome != "superseded" else None,
@@ -366,51 +367,6 @@ def _note_of(mark: dict) -> str:
     """What a record says of an attempt before the one that made it."""
     why = mark.get("ended") or "it ended without a word"
     return f"attempt {mark.get('attempt')} on {mark.get('host')} ({mark.get('job')}) was not the last: {why}"
-
-
-def _oom_kills() -> int:
-    """How many processes of this control group the kernel has killed for want of memory; 0 where it does not tell."""
-    total = 0
-    try:
-        with open("/proc/self/cgroup", encoding="utf-8") as f:
-            groups = [line.strip().split(":", 2) for line in f]
-    except OSError:
-        return 0
-    for _, controllers, path in groups:
-        if controllers == "":
-            file = f"/sys/fs/cgroup{path}/memory.events"
-        elif "memory" in controllers.split(","):
-            file = f"/sys/fs/cgroup/memory{path}/memory.oom_control"
-        else:
-            continue
-        try:
-            with open(file, encoding="utf-8") as f:
-                total += sum(int(line.split()[1]) for line in f if line.startswith("oom_kill "))
-        except (OSError, ValueError, IndexError):
-            continue
-    return total
-
-
-def _host() -> str:
-    return os.environ.get("SLURMD_NODENAME") or os.uname().nodename
-
-
-def _boot() -> str:
-    try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as f:
-            return f.read().strip()
-    except OSError:
-        return ""
-
-
-def _process_start(pid: int) -> str | None:
-    """As `locks.process_start`: in clock ticks since boot."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as f:
-            stat = f.read()
-    except OSError:
-        return None
-    return stat[stat.rindex(b")") + 2 :].split()[19].decode()
 
 
 def main(arguments: list[str]) -> int:

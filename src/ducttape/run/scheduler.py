@@ -308,7 +308,7 @@ class Scheduler:
         directory = layout.directory(task.key)
         self._reporter.ended(task)
         try:
-            (directory / EXIT_CODE).write_text(str(ended.exit_code), encoding="utf-8")
+            (directory / EXIT_CODE).write_bytes(b"%d" % ended.exit_code)
             outputs, problem = self._look_at(running, ended)
             if problem:
                 local.note_end(directory, problem, ended)

@@ -21,7 +21,8 @@ from pathlib import Path
 def process_start(pid: int) -> str | None:
     """When a process started, in clock ticks since boot as text; None when there is no such process."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
+        with open(f"/proc/{pid}/stat", "rb") as f:
+            stat = f.read()
     except OSError:
         return None
     fields = stat[stat.rindex(b")") + 2 :].split()

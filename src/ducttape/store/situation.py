@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,25 +41,21 @@ class Situation:
     behind: TaskKey | None = None
 
 
-def situations(store: Store) -> dict[TaskKey, Situation]:
-    """The situation of every planned task, parents first."""
-    states = dict(store.walk())
+def situations(store: Store) -> Iterator[tuple[TaskKey, Situation]]:
+    """The situation of every planned task, parents first, one at a time: many with their records need much memory."""
     jobs = submitted(store.layout)
-    found: dict[TaskKey, Situation] = {}
-    for key, state in states.items():
-        found[key] = _situation(store.layout, key, state, jobs.get(key))
     failed: dict[TaskKey, TaskKey] = {}
-    for key, task in store.plan.tasks.items():
-        here = found[key]
+    for key, state in store.walk():
+        here, parents = _situation(store.layout, key, state, jobs.get(key)), store.plan.tasks[key].parents
         if here.label == "failed":
             failed[key] = key
-        elif not here.state.done and (behind := next((failed[p] for p in task.parents if p in failed), None)):
+        elif not state.done and (behind := next((failed[p] for p in parents if p in failed), None)):
             failed[key] = behind
             here.behind = behind
             # A job that waits for one that failed never starts.
             if here.label in (Status.ABSENT, Status.WAITING, Status.INCOMPLETE, "queued"):
                 here.label, here.reason = "blocked", f"behind {behind}, which failed"
-    return found
+        yield key, here
 
 
 def _situation(layout: Layout, key: TaskKey, state: State, job: Job | None) -> Situation:
