@@ -14,8 +14,11 @@ from dataclasses import dataclass
 from spire.errors import UserError
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
-PIECES, TRAINER_SPEC = 1, 2
-TRAINER_VOCAB_SIZE = 4  # field number inside TrainerSpec
+PIECES, TRAINER_SPEC, NORMALIZER_SPEC = 1, 2, 3
+# field numbers inside TrainerSpec and NormalizerSpec
+TRAINER_MODEL_TYPE, TRAINER_VOCAB_SIZE, TRAINER_SUFFIX = 3, 4, 24
+CHARACTER_MAP, DUMMY_PREFIX, EXTRA_SPACES, ESCAPE_SPACES = 2, 3, 4, 5
+UNIGRAM, BPE = 1, 2
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
 
@@ -33,14 +36,47 @@ def read_pieces(model: bytes) -> list[Piece]:
     return [_piece(model[start:end]) for number, _, start, end in _fields(model) if number == PIECES]
 
 
+@dataclass(frozen=True)
+class Normalization:
+    """What SentencePiece does to text before it looks for pieces.
+
+    Attributes: bpe (merges pairs; else another algorithm), prefix (puts a space before the text), plain (no character
+    is replaced, no space removed, and `▁` stands for a space, before a word).
+    """
+
+    bpe: bool
+    prefix: bool
+    plain: bool
+
+
+def normalization(model: bytes) -> Normalization:
+    """The settings of a model, absent ones by SentencePiece's defaults."""
+    trainer, normalizer = _numbers(model, TRAINER_SPEC), _numbers(model, NORMALIZER_SPEC)
+    return Normalization(
+        bpe=trainer.get(TRAINER_MODEL_TYPE, UNIGRAM) == BPE,
+        prefix=bool(normalizer.get(DUMMY_PREFIX, 1)),
+        plain=not normalizer.get(CHARACTER_MAP, 0)
+        and not normalizer.get(EXTRA_SPACES, 1)
+        and bool(normalizer.get(ESCAPE_SPACES, 1))
+        and not trainer.get(TRAINER_SUFFIX, 0),
+    )
+
+
 def trainer_vocab_size(model: bytes) -> int | None:
     """The vocabulary size the trainer recorded (None when it recorded none)."""
+    return _numbers(model, TRAINER_SPEC).get(TRAINER_VOCAB_SIZE)
+
+
+def _numbers(model: bytes, spec: int) -> dict[int, int]:
+    """Field number -> value of the integers in a part of the model; of texts and bytes, the length."""
+    found: dict[int, int] = {}
     for number, _, start, end in _fields(model):
-        if number == TRAINER_SPEC:
-            for inner, kind, at, stop in _fields(model[start:end]):
-                if inner == TRAINER_VOCAB_SIZE and kind == VARINT:
-                    return _varint(model[start:end][at:stop], 0)[0]
-    return None
+        if number == spec:
+            part = model[start:end]
+            for inner, kind, at, stop in _fields(part):
+                if kind in (VARINT, BYTES):
+                    found[inner] = _varint(part, at)[0] if kind == VARINT else stop - at
+    return found
 
 
 def append_pieces(model: bytes, new: list[Piece]) -> bytes:

@@ -12,7 +12,6 @@ tokenizer), text after a mark outside SentencePiece is tokenized as if it began 
 from __future__ import annotations
 
 import json
-import os
 import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,10 +19,19 @@ from pathlib import Path
 import sentencepiece
 
 from spire.errors import UserError
+from spire.files import replaced_file
+from spire.vocabulary.fast import tokenizer_json
+from spire.vocabulary.tokenizer_config import (
+    CONFIG_FILE,
+    IM_END,
+    IM_START,
+    TOKENIZER_FILE,
+    json_bytes,
+    tokenizer_config,
+)
 
 LAYOUT_FILE = "spire_vocabulary.json"
 MODEL_FILE = "tokenizer.model"
-IM_END, IM_START = "<|im_end|>", "<|im_start|>"
 PAD_MULTIPLE = 64
 PUA_FIRST = 0xF0000
 
@@ -49,6 +57,9 @@ class Layout:
         self.first_unit = self.first_unit or self.base + len(self.specials)
         self.size = self.size or self.first_unit + self.units + len(self.instruct)
         self.padded_size = self.padded_size or -(-self.size // PAD_MULTIPLE) * PAD_MULTIPLE
+
+    def to_json(self) -> dict:
+        return asdict(self)
 
 
 class Vocabulary:
@@ -104,13 +115,24 @@ class Vocabulary:
         except RuntimeError as e:
             raise UserError(f"{model} is not a SentencePiece model: {e}") from e
 
-    def save(self, directory: str | Path) -> None:
-        """Write `tokenizer.model` and `spire_vocabulary.json` into an existing directory, each atomically."""
-        text = json.dumps(asdict(self.layout), indent=1, ensure_ascii=False) + "\n"
-        for name, content in ((MODEL_FILE, self.model), (LAYOUT_FILE, text.encode("utf-8"))):
-            temporary = Path(directory) / f".{name}.tmp{os.getpid()}"
-            temporary.write_bytes(content)
-            os.replace(temporary, Path(directory) / name)
+    def save(self, directory: str | Path, eos: int | None = None) -> None:
+        """Write the vocabulary's files into an existing directory, each atomically: `tokenizer.model`,
+        `spire_vocabulary.json`, and `tokenizer.json` with `tokenizer_config.json` for transformers and vLLM.
+
+        `eos` is the id that ends an answer: `</s>` (default) for a base model, `im_end` for an instruct model, whose
+        tokenizer_config.json then has the chat template.
+        """
+        eos = self.eos if eos is None else eos
+        files = {MODEL_FILE: self.model, LAYOUT_FILE: json_bytes(self.layout.to_json())}
+        fast = tokenizer_json(self.model, self.layout.instruct, self._outside, (self.piece(self.bos), self.bos))
+        if fast:
+            files[TOKENIZER_FILE] = json_bytes(fast)
+            names = {"bos": self.bos, "eos": eos, "unk": self._sp.unk_id(), "pad": self.pad}
+            tokens = {name: self.piece(i) for name, i in names.items()}
+            files[CONFIG_FILE] = json_bytes(tokenizer_config(tokens, chat=eos == self.im_end))
+        for name, content in files.items():
+            with replaced_file(Path(directory) / name) as partial:
+                partial.write_bytes(content)
 
     # ---- numbers
 
