@@ -95,9 +95,9 @@ def check_run_flags(args: argparse.Namespace) -> None:
 
 
 def checkpoint_folders(args: argparse.Namespace) -> tuple[Path, tuple[Path, ...]]:
-    """(this run's folder of checkpoints, those to look into besides): --resume-from, then the folder of the same name
-    in the directory of each earlier attempt at this task (DUCTTAPE_PREVIOUS, one a line, the newest first).
+    """(this run's folder of checkpoints, those of earlier attempts): the latter have the same name, in the directories
+    that DUCTTAPE_PREVIOUS has, one a line.
     """
     own = Path(args.checkpoints or f"{os.fspath(args.out).rstrip('/')}.checkpoints")
     attempts = os.environ.get("DUCTTAPE_PREVIOUS", "").splitlines()
-    return own, (*map(Path, args.resume_from), *(Path(line) / own.name for line in attempts if line.strip()))
+    return own, tuple(Path(line) / own.name for line in attempts if line.strip())

@@ -90,7 +90,8 @@ def run_training(
             }
 
         own, earlier = checkpoint_folders(args)
-        checkpoints = Checkpoints(own, identity, interval, args.keep_checkpoints, earlier)
+        named = tuple(map(Path, args.resume_from))
+        checkpoints = Checkpoints(own, identity, interval, args.keep_checkpoints, earlier, named)
         probe = probe_of(model) if probe_of else None
         outcome = train(engine, source, settings, log, label, probe, evaluation, checkpoints)
         record = {

@@ -52,7 +52,8 @@ class Interval:
 
 
 class Checkpoints:
-    """The checkpoints of one run: `folder` is its own, `earlier` are those of earlier attempts (read only).
+    """The checkpoints of one run: `folder` is its own, `earlier` are those of earlier attempts (read only),
+    `named` those that somebody asked for: there must be something to go on from.
 
     `identity()` gives what a checkpoint must have been made of (JSON values); it is asked for when first needed, as
     digests of large files take time. Processes of one run share `folder`.
@@ -65,6 +66,7 @@ class Checkpoints:
         every: Interval,
         keep: int = 2,
         earlier: tuple[Path, ...] = (),
+        named: tuple[Path, ...] = (),
         process: int = 0,
         processes: int = 1,
     ):
@@ -72,7 +74,7 @@ class Checkpoints:
             raise UserError(f"--keep-checkpoints is {keep}, must be at least 1")
         self.folder, self.every, self.keep = Path(folder), every, keep
         self.process, self.processes = process, processes
-        self.earlier = tuple(Path(p) for p in earlier)
+        self.earlier, self.named = earlier, named
         self._identity_of, self._known = identity, None
         self._saved_at = time.monotonic()
 
@@ -151,22 +153,22 @@ class Checkpoints:
         return False
 
     def resume(self, engine: Engine) -> dict | None:
-        """Load the newest usable checkpoint into `engine` and return what the loop kept; None when there is none."""
-        found = []
-        for place in (self.folder, *self.earlier):
-            if engine.is_main:
-                for leftover in place.glob(".*.partial") if place == self.folder else ():
-                    shutil.rmtree(leftover, ignore_errors=True)
-            found += [p for p in place.glob("step-*") if _NAME.fullmatch(p.name)]
+        """Load the newest usable checkpoint into `engine` and return what the loop kept; None when there is none.
+
+        Raises UserError when folders were named and nothing is usable anywhere.
+        """
+        if engine.is_main:
+            for leftover in self.folder.glob(".*.partial"):
+                shutil.rmtree(leftover, ignore_errors=True)
+        places = dict.fromkeys((self.folder, *self.named, *self.earlier))
+        found = [p for place in places for p in place.glob("step-*") if _NAME.fullmatch(p.name)]
+        reasons = []
         for path in sorted(found, key=lambda p: int(_NAME.fullmatch(p.name)[2]), reverse=True):
-            reason = self._refused(path)
-            if not reason:
-                reason = _damage(path, self.process, self.processes)
-                # Each process looks at its own share of the files; the reason is known to one of them.
-                if engine.any(bool(reason)) and not reason:
-                    reason = "another process found it damaged"
-            if reason:
-                if engine.is_main or "another" not in reason:
+            reason = self._refused(path) or _damage(path, self.process, self.processes)
+            # Each process reads its share of the files, so the reason may be known to another one only.
+            if engine.any(bool(reason)):
+                reasons.append(reason or "damaged")
+                if reason:
                     _say(f"not taken up: {path}: {reason}")
                 continue
             engine.load(path)
@@ -176,6 +178,11 @@ class Checkpoints:
             engine.any(False)
             self._saved_at = time.monotonic()
             return state
+        if self.named:
+            raise UserError(
+                f"nothing to go on from in {', '.join(map(str, self.named))}: {reasons[0] if reasons else 'empty'}",
+                hint="leave --resume-from out to start anew, or give the settings, corpus and model of that run",
+            )
         return None
 
     def _adopt_best(self, path: Path) -> None:
