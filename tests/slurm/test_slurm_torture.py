@@ -105,9 +105,8 @@ def test_the_final_tree_is_that_of_an_undisturbed_run(fake_slurm, tmp_path, monk
     fake_slurm.be_honest()
     fake_slurm.set(invisible=0)
     jobs, lies = fake_slurm.jobs(), sum(bool(call["lies"]) for call in fake_slurm.calls())
-    print(
-        f"{killed} controllers killed, {lies} lies told, {sum(j['restarts'] for j in jobs)} restarts of {len(jobs)} jobs"
-    )
+    again = sum(job["restarts"] for job in jobs)
+    print(f"{killed} controllers killed, {lies} lies told, {again} restarts of {len(jobs)} jobs")
     # A lie may have made a task fail with good reason; the same command carries on.
     codes = []
     while not codes or (codes[-1] and len(codes) < 3):
