@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ducttape.plan.tasks import FromTask, RealizedTask, TaskKey
-from ducttape.run import local
+from ducttape.run import local, slurm_options
 from ducttape.run.cluster import Launch
 from ducttape.run.resources import Needs, Pool, Share, needs
 from ducttape.run.submitters import Submitters, is_local
@@ -28,7 +28,10 @@ _LONGEST_VALUE = 127 * 1024
 def check(task: RealizedTask, pool: Pool, submitters: Submitters | None = None) -> None:
     """Raise `TapeError` for a task that could never start: bad dot-params, a bad submitter, an impossible value."""
     wanted = needs(task)
-    submitter = (submitters or Submitters()).of(task)
+    submitters = submitters or Submitters()
+    submitter = submitters.of(task)
+    if submitters.cluster(task) == "slurm":
+        slurm_options.options(task)
     if is_local(task) and (wanted.gpus or 0) > pool.gpus:
         param = next(p for p in task.params if p.dot and p.name == "gpus")
         problem = f"task {task.key.task}: it asks for {wanted.gpus} GPUs, and this machine has {pool.gpus} to give"

@@ -357,11 +357,11 @@ class Scheduler:
             if not self._pending[child] and not self._states[child].done:
                 heapq.heappush(self._ready, (self._order[child], child))
 
-    def _try_again(self, task: RealizedTask, reason: str) -> None:
+    def _try_again(self, task: RealizedTask, reason: str, directory: Path | None = None) -> None:
         """Later, when the task has a try left (its lock stays ours); else it has failed."""
         wanted, tries = self._needs[task.key], self._tries[task.key]
         if tries > wanted.retries or self._stop or self._interruption.signal is not None:
-            self._fail(task, reason + (f" (tried {tries} times)" if tries > 1 else ""))
+            self._fail(task, reason + (f" (tried {tries} times)" if tries > 1 else ""), directory=directory)
             return
         delay = wanted.delay(tries)
         heapq.heappush(self._later, (time.monotonic() + delay, task.key))
@@ -420,7 +420,7 @@ class Scheduler:
             self._fail(task, "its job made something else: " + "; ".join(state.reasons), directory=settled.directory)
         elif settled.again:
             self._tries.setdefault(settled.key, 1)
-            self._try_again(task, settled.reason)
+            self._try_again(task, settled.reason, settled.directory)
         else:
             self._fail(task, settled.reason, directory=settled.directory)
 
