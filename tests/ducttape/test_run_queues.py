@@ -11,9 +11,9 @@ from fake_pbs import FakePBS
 from tapes_by_hand import Place, command, environment
 
 SWITCH = "global {\n  ducttape_experimental_submitters=true\n}\n"
-SGE = ".submitter=sge .vmem=4G .walltime='01:00:00' .q=main.q .poll=0.02"
-TORQUE = ".submitter=torque .cpus=2 .vmem=4gb .walltime='01:00' .poll=0.02"
-PBS = ".submitter=pbs .cpus=2 .vmem=4gb .walltime='01:00' .poll=0.02"
+SGE = ".submitter=sge .vmem=4G .walltime='01:00:00' .q=main.q .poll=0.05"
+TORQUE = ".submitter=torque .cpus=2 .vmem=4gb .walltime='01:00' .poll=0.05"
+PBS = ".submitter=pbs .cpus=2 .vmem=4gb .walltime='01:00' .poll=0.05"
 ALL = pytest.mark.parametrize("params", [SGE, TORQUE, PBS], ids=["sge", "torque", "pbs"])
 RESULT = "a/Baseline.baseline"
 
@@ -93,13 +93,13 @@ def test_a_server_that_forgets_the_job_costs_nothing(place, queue, params):
 
 
 def test_the_server_is_asked_seldom(place, queue):
-    place.tape(task(TORQUE.replace("0.02", "0.1"), "sleep 1.5; echo > $out"))
+    place.tape(task(TORQUE.replace("0.05", "0.1"), "sleep 1.5; echo > $out"))
     assert place.run("-y").returncode == 0
     assert 1 <= queue.calls("qstat") <= 4
 
 
 @ALL
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_an_ended_controller_takes_its_jobs_back(place, queue, params, number):
     """After KILL it is the supervisor that sees to it."""
     place.tape(task(params, "sleep 300"))
