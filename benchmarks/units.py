@@ -42,7 +42,7 @@ LARGE = {
 }
 SMALL = {**LARGE, "hidden_size": 256, "num_attention_heads": 4, "intermediate_size": 1024, "conv_dim": (128,) * 7}
 CASES = {
-    "peak": "products of 2,048 rows",
+    "peak": "products of 256 rows",
     "published-float32": "published, float32, batches in dataset order",
     "published-float32-sorted": "published, float32, batches by length",
     "published-bfloat16-sorted": "published, bfloat16, batches by length",
@@ -212,7 +212,7 @@ def peak(shape: dict) -> dict:
 
     from spire.units.hubert_parts import Product
 
-    rows, d, wide = 2048, shape["hidden_size"], shape["intermediate_size"]
+    rows, d, wide = 256, shape["hidden_size"], shape["intermediate_size"]
     found = {}
     with torch.inference_mode():
         for name in ("float32", "bfloat16"):
@@ -354,7 +354,7 @@ def markdown(where: dict, found: dict[str, dict], different: dict[str, str]) -> 
     lines += ["", "GFLOP/s count what the utterances need, without padding. Labels that differ:", ""]
     lines += [f"- {pair}: {count} frames" for pair, count in different.items() if count]
     if "peak" in found:
-        lines += ["", "One core's GFLOP/s in products of 2,048 rows with the feed-forward weights:", ""]
+        lines += ["", "One core's GFLOP/s in products of 256 rows with the feed-forward weights:", ""]
         lines += [f"- {name}: {value:.0f}" for name, value in found["peak"].items()]
     for dtype in ("float32", "bfloat16"):
         case = found.get(f"parts-{dtype}")
