@@ -14,7 +14,8 @@ SWITCH = "global {\n  ducttape_experimental_submitters=true\n}\n"
 SGE = ".submitter=sge .vmem=4G .walltime='01:00:00' .q=main.q .poll=0.05"
 TORQUE = ".submitter=torque .cpus=2 .vmem=4gb .walltime='01:00' .poll=0.05"
 PBS = ".submitter=pbs .cpus=2 .vmem=4gb .walltime='01:00' .poll=0.05"
-ALL = pytest.mark.parametrize("params", [SGE, TORQUE, PBS], ids=["sge", "torque", "pbs"])
+# pbs is torque in other words.
+BOTH = pytest.mark.parametrize("params", [SGE, TORQUE], ids=["sge", "torque"])
 RESULT = "a/Baseline.baseline"
 
 
@@ -66,7 +67,7 @@ def test_queues_hand_on_values_output_and_exit_status(place, queue, params, aske
     assert "exit code 9" in place.run("-y").stderr
 
 
-@ALL
+@BOTH
 def test_a_deleted_job_is_no_success(place, queue, params):
     """Even where qsub -sync calls it one, and every output is there."""
     place.tape(task(params, "echo > $out; touch ready; sleep 30"))
@@ -77,7 +78,7 @@ def test_a_deleted_job_is_no_success(place, queue, params):
     assert running.returncode == 1 and "failed" in said, said
 
 
-@ALL
+@BOTH
 def test_a_refused_job_fails_at_once(place, queue, params):
     (queue.folder / "refuse").touch()
     place.tape(task(params, "echo > $out"))
@@ -98,7 +99,7 @@ def test_the_server_is_asked_seldom(place, queue):
     assert 1 <= queue.calls("qstat") <= 4
 
 
-@ALL
+@BOTH
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_an_ended_controller_takes_its_jobs_back(place, queue, params, number):
     """After KILL it is the supervisor that sees to it."""
@@ -112,7 +113,7 @@ def test_an_ended_controller_takes_its_jobs_back(place, queue, params, number):
     until(lambda: not queue.running())
 
 
-@ALL
+@BOTH
 def test_what_a_dead_machine_left_in_the_queue_is_taken_back_first(place, queue, params):
     """The controller and all its processes are killed, as when its machine goes down: the job goes on."""
     place.tape(task(params, "echo old >> $out; sleep 30; echo old >> $out"))
