@@ -9,7 +9,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from spire.errors import UserError
-from spire.vocabulary.embeddings import INPUT, OUTPUT, extend_directory, sample_rows
+from spire.vocabulary.embeddings import INPUT, OUTPUT, extend_directory
+from spire.vocabulary.rows import sample_rows
 from spire.vocabulary.tensors import append_rows, read_header, read_matrix, to_bytes
 from spire.vocabulary.tokenizer import Vocabulary
 

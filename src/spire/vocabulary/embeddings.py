@@ -4,6 +4,9 @@ Guarantees: old rows and all other weights keep their bytes; new rows (those tha
 included) are draws from N(mu, 1e-5 * Sigma), mu and Sigma being mean and population covariance of the rows of the
 old tokens, input and output matrix each from its own; tied matrices are drawn once. The draws depend on the seed and
 the weights only. The new directory appears complete or not at all.
+
+Files are read in blocks and shards without these matrices are copied, so a model of 7B parameters takes about as much
+memory as a few of its covariance matrices (docs/vocabulary.md has the measurement).
 """
 
 from __future__ import annotations
@@ -12,58 +15,49 @@ import json
 import os
 import shutil
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from spire.errors import UserError
-from spire.files import free_directory
-from spire.vocabulary.extend import extend_model, extended_layout, unit_pieces, write_vocabulary_listing
-from spire.vocabulary.tensors import append_rows, read_header, read_matrix
-from spire.vocabulary.tokenizer import Layout, Vocabulary
+from spire.files import free_directory, replaced_folder
+from spire.vocabulary.extend import Extension, extend_vocabulary, write_vocabulary_listing
+from spire.vocabulary.layout import Layout
+from spire.vocabulary.plain import PlainVocabulary
+from spire.vocabulary.rows import BLOCK, SCALES, draw, moments
+from spire.vocabulary.tensors import append_rows, read_header, row_blocks
+from spire.vocabulary.tokenizer import Vocabulary
 
 INPUT, OUTPUT = "model.embed_tokens.weight", "lm_head.weight"
-COVARIANCE_SCALE = 1e-5
 INDEX_FILE = "model.safetensors.index.json"
 PAPERS = ("license", "notice", "readme", "use_policy")  # files to hand on; logs and the old tokenizer stay behind
 
 
-def sample_rows(old: np.ndarray, count: int, rng: np.random.Generator, scale: float = COVARIANCE_SCALE) -> np.ndarray:
-    """`count` draws [count, d] float64 from N(mean, scale * covariance) of the rows of `old` [n, d] float64.
-
-    The covariance is singular when n <= d or the weights were rounded; the least jitter on its diagonal (relative to
-    its mean, from 1e-10 upward) that lets the Cholesky factor exist is added.
-    """
-    if not np.isfinite(old).all():
-        raise UserError("the embeddings hold NaN or infinite values", hint="the base model's training went wrong")
-    mean = old.mean(axis=0)
-    centered = old - mean
-    covariance = centered.T @ centered / len(old)
-    jitter = 1e-10
-    base = float(np.trace(covariance)) / len(covariance) or 1.0
-    while True:
-        try:
-            factor = np.linalg.cholesky(covariance + jitter * base * np.eye(len(covariance)))
-            break
-        except np.linalg.LinAlgError:
-            jitter *= 10
-    return mean + np.sqrt(scale) * (rng.standard_normal((count, len(mean))) @ factor.T)
-
-
 def extend_directory(
-    model_dir: str | Path, out: str | Path, units: int, seed: int, types: list[str] | None = None, scoring: str = "bpe"
+    model_dir: str | Path,
+    out: str | Path,
+    units: int,
+    seed: int,
+    types: list[str] | None = None,
+    scoring: str = "bpe",
+    init: str = "mean",
+    **how,
 ) -> Layout:
-    """Write to `out` the model in `model_dir` with vocabulary and matrices extended by `units` units (or by `types`).
+    """Write to `out` the model in `model_dir` with vocabulary and matrices extended by `units` units, then by `types`.
 
-    Raises UserError when `out` exists, the directory is no Llama model with a SentencePiece vocabulary, or the
-    vocabulary is already extended. Returns the new layout.
+    init: "mean" (scale 1e-5 of the covariance) or "default" (1e-9, as the library's own resize); `how`: form, variant
+    and units_of of an `Extension`. Raises UserError when `out` exists, the directory is no Llama-like model with a
+    tokenizer, or the vocabulary is already extended. Returns the new layout.
     """
     model_dir, out = Path(model_dir), free_directory(out)
+    if init not in SCALES:
+        raise UserError(f"unknown initialization {init!r}", hint="one of " + ", ".join(SCALES))
     old = Vocabulary.load(model_dir)
-    if old.layout.specials or old.layout.instruct:
-        raise UserError(f"{model_dir} is extended already", hint="give the model it was extended from")
-    extended, added = extend_model(old.model, unit_pieces(units) if types is None else types, scoring=scoring)
-    vocabulary = Vocabulary(extended, extended_layout(old.size, added))
+    try:
+        vocabulary = extend_vocabulary(old, Extension(units, types or [], scoring=scoring, **how))
+    except UserError as e:
+        raise UserError(f"{model_dir}: {e.message}", e.hint) from e
     config = _read_json(model_dir / "config.json")
     files = _weight_files(model_dir)
     tied = bool(config.get("tie_word_embeddings", False))
@@ -75,18 +69,39 @@ def extend_directory(
     temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
         temporary.chmod(0o755)
-        new_rows = _draw(files, old.size, vocabulary.padded_size, seed, tied)
+        new_rows = _draw(files, old.size, vocabulary.padded_size, seed, tied, SCALES[init])
         _write_weights(model_dir, temporary, files, new_rows, old.size)
-        _write_configs(model_dir, temporary, config, vocabulary)
-        vocabulary.save(temporary)
-        write_vocabulary_listing(extended, temporary / "tokenizer.vocab")
+        eos = vocabulary.im_end if how.get("variant") == "instruct" else vocabulary.eos
+        _write_configs(model_dir, temporary, config, vocabulary, eos)
+        write_tokenizer(vocabulary, temporary, eos)
         os.rename(temporary, out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return vocabulary.layout
 
 
-def _draw(files: dict[str, Path], old_size: int, rows: int, seed: int, tied: bool) -> dict[str, np.ndarray]:
+def extend_tokenizer(source: str | Path, out: str | Path, extension: Extension) -> Layout:
+    """Write to the new directory `out` the extended tokenizer alone, of a `.model` file or a directory.
+
+    Raises UserError as `extend_directory`.
+    """
+    out = free_directory(out)
+    vocabulary = extend_vocabulary(Vocabulary.load(source), extension)
+    with replaced_folder(out) as folder:
+        write_tokenizer(vocabulary, folder, vocabulary.im_end if extension.variant == "instruct" else vocabulary.eos)
+    return vocabulary.layout
+
+
+def write_tokenizer(vocabulary: Vocabulary | PlainVocabulary, folder: Path, eos: int) -> None:
+    """A vocabulary's files, and for a SentencePiece model the readable listing `tokenizer.vocab`."""
+    vocabulary.save(folder, eos)
+    if isinstance(vocabulary, Vocabulary):
+        write_vocabulary_listing(vocabulary.model, folder / "tokenizer.vocab")
+
+
+def _draw(
+    files: dict[str, Path], old_size: int, rows: int, seed: int, tied: bool, scale: float
+) -> dict[str, np.ndarray]:
     """New rows of each matrix. A tied model stored with both matrices gets the same rows in both."""
     drawn: dict[str, np.ndarray] = {}
     for stream, name in enumerate((INPUT, OUTPUT)):
@@ -95,14 +110,15 @@ def _draw(files: dict[str, Path], old_size: int, rows: int, seed: int, tied: boo
         if tied and name == OUTPUT:
             drawn[name] = drawn[INPUT]
             continue
-        matrix = read_matrix(files[name], name)
-        if len(matrix) < old_size:
+        shape = read_header(files[name])[0][name]["shape"]
+        if len(shape) != 2 or shape[0] < old_size:
             raise UserError(
-                f"{files[name]}: {name} has {len(matrix)} rows, the vocabulary {old_size} pieces",
-                hint="the tokenizer.model in this directory belongs to another model",
+                f"{files[name]}: {name} has {shape[0]} rows, the vocabulary {old_size} pieces",
+                hint="the tokenizer in this directory belongs to another model",
             )
         # Rows beyond the vocabulary are padding that no token ever trained: they would bend mean and covariance.
-        drawn[name] = sample_rows(matrix[:old_size], rows - old_size, np.random.default_rng([seed, stream]))
+        mean, covariance = moments(partial(row_blocks, files[name], name, old_size, BLOCK))
+        drawn[name] = draw(mean, covariance, rows - old_size, np.random.default_rng([seed, stream]), scale)
     return drawn
 
 
@@ -126,16 +142,22 @@ def _write_weights(
     total = 0
     for path in sorted(set(files.values())):
         here = {name: new for name, new in rows.items() if files[name] == path}
-        total += append_rows(path, target / path.name, here, dict.fromkeys(here, keep))
+        if here:
+            total += append_rows(path, target / path.name, here, dict.fromkeys(here, keep))
+        else:
+            total += sum(t["data_offsets"][1] - t["data_offsets"][0] for t in read_header(path)[0].values())
+            shutil.copyfile(path, target / path.name)
     if (model_dir / INDEX_FILE).is_file():
         index = _read_json(model_dir / INDEX_FILE)
         index["metadata"] = {**(index.get("metadata") or {}), "total_size": total}
         _write_json(target / INDEX_FILE, index)
 
 
-def _write_configs(model_dir: Path, target: Path, config: dict, vocabulary: Vocabulary) -> None:
+def _write_configs(
+    model_dir: Path, target: Path, config: dict, vocabulary: Vocabulary | PlainVocabulary, eos: int
+) -> None:
     """config.json and generation_config.json with the new sizes and ids, and the licence papers."""
-    ids = {"bos_token_id": vocabulary.bos, "eos_token_id": vocabulary.eos, "pad_token_id": vocabulary.pad}
+    ids = {"bos_token_id": vocabulary.bos, "eos_token_id": eos, "pad_token_id": vocabulary.pad}
     _write_json(target / "config.json", {**config, **ids, "vocab_size": vocabulary.padded_size})
     generation = model_dir / "generation_config.json"
     _write_json(target / generation.name, {**(_read_json(generation) if generation.is_file() else {}), **ids})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -40,19 +41,28 @@ def read_header(path: str | Path) -> tuple[dict[str, dict], dict, int]:
 
 def read_matrix(path: str | Path, name: str) -> np.ndarray:
     """Tensor `name` as float64. Raises UserError for a dtype that is no float."""
+    header, _, _ = read_header(path)
+    rows, *rest = header[name]["shape"]
+    return next(iter(row_blocks(path, name, rows, max(rows, 1))), np.empty((0, *rest)))
+
+
+def row_blocks(path: str | Path, name: str, rows: int, size: int) -> Iterator[np.ndarray]:
+    """The first `rows` rows of tensor `name` as float64, `size` at a time. UserError for a dtype that is no float."""
     header, _, start = read_header(path)
     entry = header[name]
+    if entry["dtype"] != "BF16" and entry["dtype"] not in NUMPY_TYPES:
+        raise UserError(f"{path}: {name} has dtype {entry['dtype']}; expected F64, F32, F16 or BF16")
     begin, end = entry["data_offsets"]
+    width = (end - begin) // max(entry["shape"][0], 1)
     with open(path, "rb") as f:
         f.seek(start + begin)
-        raw = f.read(end - begin)
-    if entry["dtype"] == "BF16":
-        flat = (np.frombuffer(raw, "<u2").astype(np.uint32) << 16).view(np.float32)
-    elif entry["dtype"] in NUMPY_TYPES:
-        flat = np.frombuffer(raw, np.dtype(NUMPY_TYPES[entry["dtype"]]).newbyteorder("<"))
-    else:
-        raise UserError(f"{path}: {name} has dtype {entry['dtype']}; expected F64, F32, F16 or BF16")
-    return flat.astype(np.float64).reshape(entry["shape"])
+        for first in range(0, rows, size):
+            raw = f.read(width * min(size, rows - first))
+            if entry["dtype"] == "BF16":
+                flat = (np.frombuffer(raw, "<u2").astype(np.uint32) << 16).view(np.float32)
+            else:
+                flat = np.frombuffer(raw, np.dtype(NUMPY_TYPES[entry["dtype"]]).newbyteorder("<"))
+            yield flat.astype(np.float64).reshape(-1, *entry["shape"][1:])
 
 
 def to_bytes(values: np.ndarray, dtype: str) -> bytes:

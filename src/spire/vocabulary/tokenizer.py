@@ -11,16 +11,16 @@ tokenizer), text after a mark outside SentencePiece is tokenized as if it began 
 
 from __future__ import annotations
 
-import json
 import re
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import sentencepiece
 
 from spire.errors import UserError
 from spire.files import replaced_file
 from spire.vocabulary.fast import tokenizer_json
+from spire.vocabulary.layout import LAYOUT_FILE, Layout, Numbers
 from spire.vocabulary.tokenizer_config import (
     CONFIG_FILE,
     IM_END,
@@ -30,39 +30,13 @@ from spire.vocabulary.tokenizer_config import (
     tokenizer_config,
 )
 
-LAYOUT_FILE = "spire_vocabulary.json"
+if TYPE_CHECKING:
+    from spire.vocabulary.plain import PlainVocabulary
+
 MODEL_FILE = "tokenizer.model"
-PAD_MULTIPLE = 64
-PUA_FIRST = 0xF0000
 
 
-@dataclass
-class Layout:
-    """Which ids mean what; written beside the SentencePiece model as `spire_vocabulary.json`.
-
-    Attributes: base (pieces before the extension), specials (list of str, ids from `base`), first_unit and units
-    (unit i has id first_unit + i), instruct (tokens outside SentencePiece, in id order), size (all ids), padded_size
-    (rows of the embedding matrices: size rounded up to a multiple of 64).
-    """
-
-    base: int
-    specials: list[str] = field(default_factory=list)
-    first_unit: int = 0
-    units: int = 0
-    instruct: list[str] = field(default_factory=list)
-    size: int = 0
-    padded_size: int = 0
-
-    def __post_init__(self) -> None:
-        self.first_unit = self.first_unit or self.base + len(self.specials)
-        self.size = self.size or self.first_unit + self.units + len(self.instruct)
-        self.padded_size = self.padded_size or -(-self.size // PAD_MULTIPLE) * PAD_MULTIPLE
-
-    def to_json(self) -> dict:
-        return asdict(self)
-
-
-class Vocabulary:
+class Vocabulary(Numbers):
     """A SentencePiece model and its layout.
 
     >>> vocabulary = Vocabulary.load("model/")        # doctest: +SKIP
@@ -94,22 +68,21 @@ class Vocabulary:
         self._holes = {self._sp.unk_id(), *range(self.layout.size, self.layout.padded_size)}
 
     @classmethod
-    def load(cls, path: str | Path) -> Vocabulary:
+    def load(cls, path: str | Path) -> Vocabulary | PlainVocabulary:
         """Read a model directory (`tokenizer.model` and, if extended, `spire_vocabulary.json`) or a bare `.model` file.
+        A directory that has tokenizer.json only gives a `spire.vocabulary.plain.PlainVocabulary`.
 
         Raises UserError when files are missing or disagree.
         """
         path = Path(path)
         model = path / MODEL_FILE if path.is_dir() else path
+        if path.is_dir() and not model.is_file() and (path / TOKENIZER_FILE).is_file():
+            from spire.vocabulary.plain import PlainVocabulary
+
+            return PlainVocabulary.load(path)
         if not model.is_file():
             raise UserError(f"no SentencePiece model at {model}", hint="vocabulary_train.py makes one")
-        layout_file = path / LAYOUT_FILE
-        layout = None
-        if path.is_dir() and layout_file.is_file():
-            try:
-                layout = Layout(**json.loads(layout_file.read_text("utf-8")))
-            except (TypeError, ValueError) as e:
-                raise UserError(f"{layout_file} is not a vocabulary layout: {e}") from e
+        layout = Layout.read(path) if path.is_dir() else None
         try:
             return cls(model.read_bytes(), layout)
         except RuntimeError as e:
@@ -164,36 +137,15 @@ class Vocabulary:
         """Id of the piece for a line break (the byte piece `<0x0A>` in Llama-like models)."""
         return self._sp.encode("\n")[-1]
 
-    @property
-    def units(self) -> int:
-        return self.layout.units
-
-    @property
-    def size(self) -> int:
-        return self.layout.size
-
-    @property
-    def padded_size(self) -> int:
-        """Rows of the embedding matrices: `size` rounded up to a multiple of 64."""
-        return self.layout.padded_size
-
-    def __len__(self) -> int:
-        return self.layout.size
-
-    def unit_id(self, i: int) -> int:
-        """Id of unit i; IndexError outside 0..units-1."""
-        if not 0 <= i < self.layout.units:
-            raise IndexError(f"unit {i}: this vocabulary has {self.layout.units} units")
-        return self.layout.first_unit + i
-
-    def is_unit(self, token: int) -> bool:
-        return self.layout.first_unit <= token < self.layout.first_unit + self.layout.units
-
     def piece(self, token: int) -> str:
         """The text of one id (`<pad_i>` for rows of padding)."""
         if token in self._special_text:
             return self._special_text[token]
         return self._pieces[token] if token < len(self._pieces) else f"<pad_{token}>"
+
+    def known(self) -> set[str]:
+        """Every piece's text."""
+        return set(self._pieces)
 
     # ---- text
 

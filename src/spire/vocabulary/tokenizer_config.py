@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 
 TOKENIZER_FILE, CONFIG_FILE = "tokenizer.json", "tokenizer_config.json"
+CLASS = "PreTrainedTokenizerFast"  # of transformers 4 and 5: takes the file as it is
 IM_END, IM_START = "<|im_end|>", "<|im_start|>"
 # The last turn is closed only where a generation prompt is asked for: training text must close it itself.
 CHAT_TEMPLATE = (
@@ -24,7 +25,7 @@ CHAT_TEMPLATE = (
 
 def tokenizer_config(tokens: dict[str, str], chat: bool) -> dict:
     """The content of tokenizer_config.json. `tokens`: text of bos, eos, unk, pad; `chat`: an instruct model's."""
-    config: dict = {"tokenizer_class": "PreTrainedTokenizerFast"}
+    config: dict = {"tokenizer_class": CLASS}
     config |= {f"{name}_token": text for name, text in tokens.items()}
     config["clean_up_tokenization_spaces"] = False
     return config | chat_settings() if chat else config
