@@ -12,8 +12,8 @@ from ducttape.cli.session import Session
 from ducttape.cli.terminal import table
 from ducttape.plan.tasks import TaskKey
 from ducttape.run.progress import duration, memory
-from ducttape.store.jobs import read_object
 from ducttape.store.layout import EXIT_CODE, START, Layout, numbered
+from ducttape.store.objects import read_object
 from ducttape.store.record import Record
 from ducttape.store.sizes import size_text
 

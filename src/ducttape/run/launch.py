@@ -17,6 +17,7 @@ from ducttape.run.resources import Needs, Pool, Share, needs
 from ducttape.run.submitters import Submitters, is_local
 from ducttape.store.attic import is_worth_keeping, move_away
 from ducttape.store.layout import OWN_FILES, SCRIPT, START, VERSION, numbered
+from ducttape.store.objects import read_object
 from ducttape.store.record import Identity
 from ducttape.store.state import Store
 from ducttape.syntax.diagnostics import Diagnostic, TapeError
@@ -153,7 +154,7 @@ def inputs_changed(store: Store, task: RealizedTask, made: Mapping[TaskKey, Mapp
 
 def can_be_resumed(directory: Path, identity: Identity) -> bool:
     """Whether an attempt at exactly this result ended early in `directory`."""
-    mark = local.read_mark(directory / START)
+    mark = read_object(directory / START)
     return bool(mark) and mark.get("identity") == identity.fingerprint() and not is_worth_keeping(directory)
 
 

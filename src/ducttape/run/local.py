@@ -20,6 +20,7 @@ from pathlib import Path
 
 from ducttape.store.layout import START, STDERR, STDOUT
 from ducttape.store.locks import boot_id, process_start
+from ducttape.store.objects import read_object
 
 _GRACE = 5.0
 
@@ -188,18 +189,9 @@ def _process_descriptor(pid: int) -> int | None:
         return None
 
 
-def read_mark(path: Path) -> dict:
-    """What a body noted when it started; empty when there is no such file or it was torn."""
-    try:
-        mark = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return mark if isinstance(mark, dict) else {}
-
-
 def note_end(directory: Path, reason: str, ended: Ended) -> None:
     """Note why an attempt made no result and what it cost, beside when it started."""
-    mark = read_mark(directory / START)
+    mark = read_object(directory / START)
     mark |= {"ended": reason, "end": ended.end, "cpu_seconds": round(ended.cpu_seconds, 3)}
     (directory / START).write_bytes(json.dumps(mark).encode() + b"\n")
 
@@ -208,7 +200,7 @@ def end_orphans(directory: Path, patience: float = 10.0) -> bool:
     """End what an earlier controller started in `directory` and may have left running, with TERM and after a while with
     KILL; False when it cannot be ended.
     """
-    mark = read_mark(directory / START)
+    mark = read_object(directory / START)
     try:
         group, start, boot = int(mark["pid"]), mark["pid_start"], mark["boot"]
     except (ValueError, KeyError, TypeError):

@@ -16,7 +16,6 @@ from pathlib import Path
 from ducttape.plan.tasks import TaskKey
 from ducttape.run import slurm_policy
 from ducttape.run.cluster import Launch, Settled
-from ducttape.run.local import read_mark
 from ducttape.run.resources import needs
 from ducttape.run.slurm_commands import Commands, require_programs
 from ducttape.run.slurm_flights import Flight, Flights, Patience
@@ -26,6 +25,7 @@ from ducttape.run.slurm_specs import Request, request
 from ducttape.run.slurm_watch import Watch
 from ducttape.store.digest import DigestCache
 from ducttape.store.layout import RECORD, START, Layout, numbered
+from ducttape.store.objects import read_object
 
 _KILLED = 137
 _COMPLETE = ("complete", "kept", "superseded")
@@ -268,7 +268,7 @@ class Slurm:
     def _starts(self, flight: Flight) -> int:
         """How often the job of a task has begun it."""
         attempts, job = self._layout.attempts(flight.key), flight.submission.job_text(flight.index)
-        return sum(read_mark(attempts / str(n) / START).get("job") == job for n in numbered(attempts))
+        return sum(read_object(attempts / str(n) / START).get("job") == job for n in numbered(attempts))
 
     def _vanished(self, flights: list[Flight]) -> None:
         """Another run of the tape collected or cancelled these."""

@@ -7,13 +7,13 @@ that nobody looks after any more. See `run/slurm_journal.py`, which writes them.
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from ducttape.plan.tasks import TaskKey
 from ducttape.store.layout import Layout
+from ducttape.store.objects import read_object
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +53,6 @@ def submitted(layout: Layout) -> dict[TaskKey, Job]:
                 result.get("host"),
             )
     return found
-
-
-def read_object(path: Path) -> dict:
-    """The JSON object in a file; empty when there is none."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return data if isinstance(data, dict) else {}
 
 
 def _submissions(folder: Path) -> list[Path]:

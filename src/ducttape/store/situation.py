@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ducttape.plan.tasks import TaskKey
-from ducttape.store.jobs import Job, read_object, submitted
+from ducttape.store.jobs import Job, submitted
 from ducttape.store.layout import EXIT_CODE, START, STDERR, Layout, numbered
 from ducttape.store.locks import Owner, read_owner
+from ducttape.store.objects import read_object
 from ducttape.store.state import State, Status, Store
 
 
