@@ -132,8 +132,25 @@ def _unreadable(name: str, error: Exception, size: int | None = None) -> UserErr
 
 
 def load_utterance(utterance: Utterance, rate: int = RATE) -> np.ndarray:
-    """float32 [T] of one manifest line."""
-    return read_audio(utterance.audio_path, utterance.start, utterance.duration, rate)
+    """float32 [T] of one manifest line, whose audio may be a file or a stretch of an archive."""
+    offset, size = utterance.stretch
+    if size is None:
+        return read_audio(utterance.audio_path, utterance.start, utterance.duration, rate)
+    data = read_stretch(utterance.audio_path, offset, size)
+    return read_audio_bytes(data, f"{utterance.audio_path}: {utterance.id}", utterance.start, utterance.duration, rate)
+
+
+def read_stretch(path: str | Path, offset: int, size: int) -> bytes:
+    """`size` bytes of a file from `offset` on; UserError when it has not as many."""
+    try:
+        with open(path, "rb") as archive:
+            archive.seek(offset)
+            content = archive.read(size)
+    except OSError as e:
+        raise UserError(f"{path}: {e.strerror}", hint="fetch the archive again") from e
+    if len(content) < size:
+        raise UserError(f"{path}: ends before byte {offset + size}", hint="fetch the archive again")
+    return content
 
 
 def to_int16(samples: np.ndarray) -> np.ndarray:

@@ -27,7 +27,8 @@ class Utterance:
 
     `audio` is relative to `folder`, the manifest's own; `start` and `duration` are seconds;
     `translations` maps language codes to text; `phones` are (symbol, start s, end s) from the utterance's start;
-    `extra` holds fields this project does not know, and keeps them when the manifest is written again.
+    `extra` holds fields this project does not know, and keeps them when the manifest is written again; `offset` and
+    `size` among them say which bytes of `audio`, an uncompressed archive, are the audio file.
     """
 
     id: str
@@ -47,6 +48,11 @@ class Utterance:
         """Absolute path of the audio file."""
         return Path(os.path.abspath((self.folder or Path()) / self.audio))
 
+    @property
+    def stretch(self) -> tuple[int, int | None]:
+        """Offset and size of the audio file's bytes in `audio_path`; (0, None) when it is a file of its own."""
+        return self.extra.get("offset", 0), self.extra.get("size")
+
 
 def _utterance(row: Any, folder: Path) -> Utterance:
     """ValueError with a reason when `row` is not a manifest line."""
@@ -64,6 +70,11 @@ def _utterance(row: Any, folder: Path) -> Utterance:
     for key, value in times.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
             raise ValueError(f'"{key}" must be a number of seconds, not {value!r}')
+    for key in ("offset", "size"):
+        if key in row and (isinstance(row[key], bool) or not isinstance(row[key], int) or row[key] < 0):
+            raise ValueError(f'"{key}" must be a number of bytes, not {row[key]!r}')
+    if ("offset" in row) != ("size" in row):
+        raise ValueError('"offset" and "size" belong together')
     if not isinstance(row.get("speaker", ""), str):
         raise ValueError('"speaker" must be a string')
     translations = row.get("translations", {})
@@ -119,6 +130,15 @@ def read_manifest(path: str | Path) -> list[Utterance]:
     return utterances
 
 
+def to_line(utterance: Utterance, audio: str) -> str:
+    """The manifest's line, with its line end, for an utterance whose audio is at the relative path `audio`."""
+    row: dict[str, Any] = {key: getattr(utterance, key) for key in FIELDS if key not in ("audio", "phones")}
+    row = {"id": row.pop("id"), "audio": Path(audio).as_posix()} | row
+    if utterance.phones:
+        row["phones"] = [list(phone) for phone in utterance.phones]
+    return json.dumps(row | utterance.extra, ensure_ascii=False) + "\n"
+
+
 def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> None:
     """Write the lines in the order given; the file appears whole or not at all.
 
@@ -135,10 +155,6 @@ def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> None:
         audio = utterance.audio
         if utterance.folder is not None:
             audio = os.path.relpath(utterance.audio_path, path.parent.absolute())
-        row: dict[str, Any] = {key: getattr(utterance, key) for key in FIELDS if key not in ("audio", "phones")}
-        row = {"id": row.pop("id"), "audio": Path(audio).as_posix()} | row
-        if utterance.phones:
-            row["phones"] = [list(phone) for phone in utterance.phones]
-        lines.append(json.dumps(row | utterance.extra, ensure_ascii=False) + "\n")
+        lines.append(to_line(utterance, audio))
     with replaced_file(path) as partial:
         partial.write_text("".join(lines), encoding="utf-8")

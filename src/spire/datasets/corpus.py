@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spire.audio import RATE, audio_seconds, read_audio, read_audio_bytes
+from spire.audio import RATE, audio_seconds, read_audio, read_audio_bytes, read_stretch
 from spire.errors import UserError
 
 
@@ -57,15 +57,7 @@ class Reference:
     def _content(self) -> bytes | None:
         if self.data is not None or self.size is None:
             return self.data
-        try:
-            with open(self.path, "rb") as archive:
-                archive.seek(self.offset)
-                content = archive.read(self.size)
-        except OSError as e:
-            raise UserError(f"{self.path}: {e.strerror}", hint="fetch the archive again") from e
-        if len(content) < self.size:
-            raise UserError(f"{self.path}: ends before byte {self.offset + self.size}", hint="fetch the archive again")
-        return content
+        return read_stretch(self.path, self.offset, self.size)
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,7 @@ class ManifestCorpus(Corpus):
                 file.seek(self._places[row])
                 line = _text(file.readline(), self._path, self._numbers[row])
                 u = parse_line(line, self._path, self._numbers[row])
-                yield Item(u.id, Reference(str(u.audio_path), u.start, u.duration), u.duration)
+                yield Item(u.id, Reference(str(u.audio_path), u.start, u.duration, *u.stretch), u.duration)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
