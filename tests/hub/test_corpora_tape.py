@@ -1,0 +1,54 @@
+"""corpora.tape: reads without a warning, plans every corpus, and fetches one from the loopback hub."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from corpora_made import PROJECT, librispeech
+from server import Hub
+
+from spire.manifest import read_manifest
+
+DUCTTAPE = [str(Path(sys.executable).parent / "ducttape"), "corpora.tape"]
+
+
+def run(*arguments, **environment):
+    command = {"cwd": PROJECT, "capture_output": True, "text": True, "stdin": subprocess.DEVNULL, "timeout": 250}
+    return subprocess.run([*DUCTTAPE, *arguments], env=os.environ | environment, **command)
+
+
+def test_the_tape_as_it_is():
+    assert "no warnings" in run("check").stderr
+    listed = run("list").stdout
+    for branch in ("gigaspeech_train", "europarl_st_train", "vctk", "mls_train", "common_voice_train"):
+        assert f"speech_corpus Corpus.{branch}\n" in listed
+
+
+@pytest.mark.slow
+def test_a_corpus_in_two_jobs_and_a_missing_one(tmp_path):
+    (tmp_path / "my.tconf").write_text(
+        """config {
+          part=(Part: 1..2)
+          parts=2
+          limit=2
+        }
+        plan one {
+          reach speech_corpus via (Corpus: librispeech_test_other) * (Part: *)
+        }
+        plan by_hand {
+          reach speech_corpus via (Corpus: vctk) * (Part: *)
+        }
+        """
+    )
+    options = ["-C", str(tmp_path / "my.tconf"), "-O", str(tmp_path / "out"), "-y"]
+    with Hub() as hub:
+        files = {name.replace("test.clean", "test.other"): data for name, data in librispeech(parts=2).items()}
+        hub.commit("openslr/librispeech_asr", files)
+        done = run(*options, "-p", "one", **hub.environment(tmp_path))
+        assert done.returncode == 0, done.stderr[-3000:]
+    found = read_manifest(tmp_path / "out/speech_corpus/Corpus.librispeech_test_other/corpus/manifest.jsonl")
+    assert [u.id[-4:] for u in found] == ["0000", "0001", "0003", "0004"] and all(u.audio_path.exists() for u in found)
+    failed = run(*options, "-p", "by_hand")
+    assert failed.returncode != 0 and "datashare.ed.ac.uk" in failed.stderr + failed.stdout
