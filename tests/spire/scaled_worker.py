@@ -85,7 +85,7 @@ def main(folder):
     seen = steps(run, 0, SAVED)
     (folder / "by_two").mkdir(exist_ok=True)
     names = run.save(folder / "by_two")
-    seen += [run_step for run_step in steps(run, SAVED)]
+    seen += steps(run, SAVED)
     again = engine(processes)
     again.load(folder / "by_two")
     taken_over = engine(processes)

@@ -18,6 +18,7 @@ def add_recipe_flags(parser: argparse.ArgumentParser, lr: float, tokens_per_step
     group.add_argument("--warmup", type=int, default=warmup, help=f"updates until the peak (default {warmup})")
     group.add_argument("--schedule", choices=("wsd", "cosine", "linear", "constant"), default="wsd")
     group.add_argument("--weight-decay", type=float, default=0.05)
+    group.add_argument("--beta2", type=float, default=0.98, help="of AdamW (default 0.98)")
     group.add_argument("--clip", type=float, default=1.0, help="largest gradient norm")
     group.add_argument("--seed", type=int, default=1)
     group.add_argument(
@@ -30,6 +31,28 @@ def add_recipe_flags(parser: argparse.ArgumentParser, lr: float, tokens_per_step
     group.add_argument("--log-every", type=int, default=25, help="updates between lines of the log")
     parser.add_argument("--log", help="training log to write (default: train_log.jsonl beside --out)")
     add_run_flags(parser)
+    add_engine_flags(parser)
+
+
+def add_engine_flags(parser: argparse.ArgumentParser) -> None:
+    """Which engine computes, and the settings of the scaled one (`spire.training.scaled`)."""
+    group = parser.add_argument_group("engine")
+    group.add_argument(
+        "--engine",
+        choices=("native", "scaled"),
+        default="native",
+        help="native: one CPU process (default); scaled: transformers on GPUs, started once or by torchrun",
+    )
+    group.add_argument("--epochs", type=float, default=0, help="scaled: passes over the corpus, instead of --steps")
+    group.add_argument("--sequence-length", type=int, default=4096, help="scaled: tokens of a packed row")
+    group.add_argument("--rows", type=int, default=1, help="scaled: rows that a GPU computes at a time")
+    group.add_argument("--no-activation-checkpointing", action="store_true", help="scaled: more memory, less time")
+    group.add_argument("--keep-gathered", action="store_true", help="scaled: gather weights once a step, not twice")
+    group.add_argument("--compile", action="store_true", help="scaled: torch.compile of each layer")
+    group.add_argument("--liger", choices=("auto", "on", "off"), default="auto", help="scaled: fused kernels on a GPU")
+    group.add_argument(
+        "--attention", choices=("auto", "varlen", "flex", "sdpa"), default="auto", help="scaled: form of attention"
+    )
 
 
 def add_run_flags(parser: argparse.ArgumentParser) -> None:
@@ -72,6 +95,7 @@ def settings_from(args: argparse.Namespace, unit_weight: float = 1.0):
         threads=args.threads,
         unit_weight=unit_weight,
         weight_decay=args.weight_decay,
+        beta2=args.beta2,
         clip=args.clip,
         precision=args.precision,
         log_every=args.log_every,

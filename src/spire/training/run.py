@@ -26,8 +26,8 @@ def run_training(
     eos: int,
     probe_of: Callable[[object], object] | None = None,
 ) -> None:
-    """Tokenize args.corpus, announce, train with the native engine, write args.out: a model directory with
-    training.json.
+    """Tokenize args.corpus, announce, train with the native engine (or args.engine), write args.out: a model directory
+    with training.json.
 
     `model_of()` gives the starting model; `probe_of(model)` an `engine.Probe`. Nothing is left at args.out when
     anything fails; checkpoints stay until the run has ended well. Times go into the log only: the directory has the
@@ -41,6 +41,14 @@ def run_training(
     from spire.training.snapshots import Checkpoints, Interval
     from spire.training.stream import LineStream
 
+    if args.engine == "scaled":
+        from spire.training.scaled.run import run_scaled
+
+        if probe_of:
+            print(f"{label}: the scaled engine has no probes; --eval measures held-out lines", file=sys.stderr)
+        return run_scaled(label, args, vocabulary, settings, model_of, eos)
+    if args.epochs:
+        raise UserError("--epochs is of the scaled engine", hint="give --steps")
     out = Path(args.out)
     check_run_flags(args)
     interval = Interval.parse(args.checkpoint_every)

@@ -6,7 +6,9 @@ it; a process that was started alone opens no port and needs no network.
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Callable
 from datetime import timedelta
 
 import torch
@@ -61,6 +63,28 @@ class Processes:
         value = torch.tensor([int(flag)])
         dist.all_reduce(value, dist.ReduceOp.MAX)
         return bool(value.item())
+
+    def share(self, value):
+        """The main process's `value` (anything JSON can hold) in all processes."""
+        text = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8) if self.is_main else None
+        size = torch.tensor([len(text) if text is not None else 0])
+        dist.broadcast(size, 0)
+        text = text if text is not None else torch.empty(int(size), dtype=torch.uint8)
+        dist.broadcast(text, 0)
+        return json.loads(bytes(text.tolist()))
+
+    def first_main(self, work: Callable[[], object]) -> None:
+        """Let the main process do `work` while the others wait. When it fails, all end: the main one with its error,
+        the others with exit code 1 and without a word.
+        """
+        failure: BaseException | None = None
+        if self.is_main:
+            try:
+                work()
+            except (Exception, SystemExit) as e:
+                failure = e
+        if self.any(failure is not None):
+            raise failure or SystemExit(1)
 
     def total(self, values: torch.Tensor) -> torch.Tensor:
         """The sum of `values` over all processes, in place: on the device, or on the CPU."""
