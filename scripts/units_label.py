@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
     # speed
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, or auto: a GPU where there is one")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="the encoder computes in")
-    parser.add_argument("--threads", type=int, default=1, help="torch threads")
+    parser.add_argument("--threads", type=int, default=1, help="packs of utterances computed side by side")
     parser.add_argument("--workers", type=int, default=0, help="decoding processes; 0: none, -1: one for each core")
     parser.add_argument("--out", type=Path, required=True, help="folder")
     args = parser.parse_args(argv)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from spire.foreign.open import encoder_directory
+from spire.units.defaults import detected
 from spire.units.encoder import NORMALIZATIONS, Encoder
 from spire.units.encoders import open_encoder
 
@@ -22,16 +23,13 @@ def add_encoder_arguments(parser: argparse.ArgumentParser, required: bool = True
     add("--pooling-width", type=int, default=1, help="frames pooled into one")
     add("--eps", type=float, help="of the waveform's normalization; default as published, 1e-7 (fairseq: 1e-5)")
     add("--device", default="cpu", help="cpu, cuda, cuda:1, or auto: a GPU where there is one")
-    add("--dtype", choices=("float32", "bfloat16"), default="float32", help="the encoder computes in")
-    add("--threads", type=int, default=1, help="torch threads")
+    add("--dtype", choices=("auto", "float32", "bfloat16"), default="float32", help="the encoder computes in")
+    add("--threads", type=int, default=1, help="packs of utterances computed side by side; changes no bit")
 
 
 def encoder_from(args: argparse.Namespace) -> Encoder:
-    """The encoder these arguments describe; UserError as `open_encoder`. `--device auto` becomes what it stands for."""
-    if args.device == "auto":
-        import torch
-
-        args.device = "cuda" if torch.cuda.is_available() else "cpu"
+    """The encoder these arguments describe; UserError as `open_encoder`. An `auto` becomes what it stands for."""
+    args.device, args.dtype = detected(args.device, args.dtype)
     cepstra = args.encoder in ("mfcc", "mfccctx")
     return open_encoder(
         args.encoder if cepstra else str(encoder_directory(args.encoder, revision=args.revision)),

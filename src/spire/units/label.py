@@ -10,45 +10,23 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
-from spire.audio import load_utterance
 from spire.datasets.corpus import Corpus
 from spire.datasets.open import named_corpora
 from spire.errors import UserError
-from spire.manifest import Utterance
 from spire.textfiles import write_json
 from spire.units.encoder import Encoder
 from spire.units.kmeans import KMeans
 from spire.units.label_part import COUNTS, PartLabelling, Settings
-from spire.units.mfcc import WINDOW
 
 
 def named_manifests(items: Iterable[str]) -> dict[str, Path]:
     """`NAME=PATH` arguments as {name: path}; UserError for another form, a repeated name, a name unfit for a file."""
     return {name: Path(path) for name, path in named_corpora(items, "--manifest").items()}
-
-
-class AudioReader:
-    """Waveforms of utterances; one that cannot be read or is too short becomes empty, and `problems` says why."""
-
-    def __init__(self) -> None:
-        self.problems: list[dict[str, str]] = []
-
-    def read(self, manifest: str, utterances: Iterable[Utterance]) -> Iterator[np.ndarray]:
-        for utterance in utterances:
-            try:
-                wav = load_utterance(utterance)
-                reason = f"too short: {len(wav)} samples, one frame needs {WINDOW}" if len(wav) < WINDOW else ""
-            except (UserError, OSError) as e:
-                wav, reason = None, e.message if isinstance(e, UserError) else str(e)
-            if reason:
-                self.problems.append({"manifest": manifest, "id": utterance.id, "reason": reason})
-                wav = np.zeros(0, np.float32)
-            yield wav
 
 
 def label_corpora(

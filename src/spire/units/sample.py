@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from spire.datasets.corpus import Item, Reference
+from spire.datasets.loader import Decoded, decoded
 from spire.errors import UserError
-from spire.manifest import read_manifest
+from spire.manifest import Utterance, read_manifest
 from spire.progress import Progress
 from spire.units.encoder import Encoder
-from spire.units.label import AudioReader
 
 
 def sample_frames(encoder: Encoder, manifest: Path, frames: int, seed: int) -> np.ndarray:
@@ -21,7 +22,7 @@ def sample_frames(encoder: Encoder, manifest: Path, frames: int, seed: int) -> n
     """
     utterances = read_manifest(manifest)
     rest = [utterances[i] for i in np.random.default_rng(seed).permutation(len(utterances))]
-    reader = AudioReader()
+    problems: list[Decoded] = []
     parts: list[np.ndarray] = []
     total = 0
     with Progress("frames", total=frames, unit="frames") as progress:
@@ -29,15 +30,24 @@ def sample_frames(encoder: Encoder, manifest: Path, frames: int, seed: int) -> n
             # Only as many as should do: an encoder reads ahead, and what it reads is work. More when some give nothing.
             expected = np.cumsum([max(1, int(u.duration * encoder.rate_hz) - 1) for u in rest])
             taken = int(np.searchsorted(expected, frames - total)) + 1
-            for features in encoder.stream(reader.read("", rest[:taken])):
+            for features in encoder.stream(_waveforms(rest[:taken], problems)):
                 parts.append(features[: frames - total])
                 total += len(parts[-1])
                 progress.advance(len(parts[-1]))
             rest = rest[taken:]
     if not total:
-        reason = f"; the first: {reader.problems[0]['reason']}" if reader.problems else ""
+        reason = f"; the first: {problems[0].reason}" if problems else ""
         raise UserError(f"{manifest}: no frame in {len(utterances)} utterances{reason}", hint="check the audio paths")
     return np.concatenate(parts)
+
+
+def _waveforms(utterances: Sequence[Utterance], problems: list[Decoded]) -> Iterator[np.ndarray]:
+    """Their samples, empty for what cannot be read, which goes to `problems`."""
+    items = (Item(u.id, Reference(str(u.audio_path), u.start, u.duration)) for u in utterances)
+    for found in decoded(items):
+        if found.reason:
+            problems.append(found)
+        yield found.samples
 
 
 def sample_corpora(
