@@ -121,6 +121,21 @@ def test_busy_hub_is_waited_for(hub, tmp_path):
     assert "goes on where it stopped" in e.value.hint
 
 
+def test_a_killed_download_goes_on_in_the_middle_of_its_file(hub, tmp_path):
+    files = librispeech(parts=1)
+    hub.commit(NAME, files)
+    hub.fail("GET /lfs", cut=3000)
+    hub.fail("GET /lfs", status=403)
+    with pytest.raises(UserError, match="403"):
+        made("librispeech", tmp_path, "test.clean", tmp_path / "out")
+    (partial,) = (tmp_path / "out/.source").rglob("*.incomplete")
+    assert partial.read_bytes() == files["all/test.clean/0000.parquet"][:3000]
+    before = len(hub.requests)
+    assert made("librispeech", tmp_path, "test.clean", tmp_path / "out")["utterances"] == 3
+    asked = [line for line in hub.requests[before:] if "/lfs" in line and line.startswith("GET")]
+    assert len(asked) == 1 and asked[0].endswith("bytes=3000-")
+
+
 def gigaspeech() -> dict[str, bytes]:
     texts = [
         "AS THEY'RE LEAVING <COMMA> CAN KASH ASIDE <QUESTIONMARK>",
@@ -172,9 +187,9 @@ def test_the_promised_number_of_utterances_is_checked(hub, tmp_path):
     hub.commit(NAME, librispeech())
     facts = read_facts(CORPORA / "librispeech.yml")
     with pytest.raises(UserError, match="6 utterances, but it has 2620"):
-        prepare(facts, open_source(facts, "test.clean"), tmp_path / "out")
+        prepare(facts, open_source(facts, "test.clean", revision="main"), tmp_path / "out")
     assert not (tmp_path / "out/manifest.jsonl").exists()
-    assert prepare(facts, open_source(facts, "test.clean"), tmp_path / "few", limit=4)["utterances"] == 4
+    assert prepare(facts, open_source(facts, "test.clean", revision="main"), tmp_path / "few", limit=4)["utterances"] == 4
 
 
 def test_streamed_rows_equal_fetched_ones(hub, tmp_path):
@@ -213,14 +228,14 @@ def test_archives_beside_a_table(hub, tmp_path):
         "data/en/test/test_part_0.tar.gz": archive(hostile | members),
     }
     hub.commit("facebook/voxpopuli", files)
-    made("voxpopuli", tmp_path, "test", tmp_path / "out")
+    made("voxpopuli_archives", tmp_path, "test", tmp_path / "out")
     found = read_manifest(tmp_path / "out/manifest.jsonl")
     assert [(u.id, u.text, u.speaker) for u in found] == [(f"2012-en_{n}", f"mr {n}", "77") for n in range(3)]
     assert {p.name for p in tmp_path.rglob("*passwd*")} == set()
     files["data/en/test/test_part_0.tar.gz"] = files["data/en/test/test_part_0.tar.gz"][:-40]
     hub.commit("facebook/voxpopuli", files)
     with pytest.raises(UserError, match="not a whole tar archive"):
-        made("voxpopuli", tmp_path, "test", tmp_path / "cut")
+        made("voxpopuli_archives", tmp_path, "test", tmp_path / "cut")
 
 
 def test_a_snapshot_on_disk_serves_without_a_network(tmp_path, monkeypatch):

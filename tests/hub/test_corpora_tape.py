@@ -9,6 +9,7 @@ import pytest
 from corpora_made import PROJECT, librispeech
 from server import Hub
 
+from spire.datasets.catalog import read_facts
 from spire.manifest import read_manifest
 
 DUCTTAPE = [str(Path(sys.executable).parent / "ducttape"), "corpora.tape"]
@@ -45,7 +46,8 @@ def test_a_corpus_in_two_jobs_and_a_missing_one(tmp_path):
     options = ["-C", str(tmp_path / "my.tconf"), "-O", str(tmp_path / "out"), "-y"]
     with Hub() as hub:
         files = {name.replace("test.clean", "test.other"): data for name, data in librispeech(parts=2).items()}
-        hub.commit("openslr/librispeech_asr", files)
+        pinned = read_facts(PROJECT / "configs/corpora/librispeech.yml").revision
+        hub.commit("openslr/librispeech_asr", files, branch=pinned)
         done = run(*options, "-p", "one", **hub.environment(tmp_path))
         assert done.returncode == 0, done.stderr[-3000:]
     found = read_manifest(tmp_path / "out/speech_corpus/Corpus.librispeech_test_other/corpus/manifest.jsonl")
