@@ -189,7 +189,9 @@ def test_the_promised_number_of_utterances_is_checked(hub, tmp_path):
     with pytest.raises(UserError, match="6 utterances, but it has 2620"):
         prepare(facts, open_source(facts, "test.clean", revision="main"), tmp_path / "out")
     assert not (tmp_path / "out/manifest.jsonl").exists()
-    assert prepare(facts, open_source(facts, "test.clean", revision="main"), tmp_path / "few", limit=4)["utterances"] == 4
+    assert (
+        prepare(facts, open_source(facts, "test.clean", revision="main"), tmp_path / "few", limit=4)["utterances"] == 4
+    )
 
 
 def test_streamed_rows_equal_fetched_ones(hub, tmp_path):

@@ -199,8 +199,8 @@ def test_shipped_descriptions_are_read():
     files = sorted(CONFIGS.rglob("*.yml"))
     found = {str(f.relative_to(CONFIGS)): read_description(f) for f in files}
     assert len(found) >= 14
-    assert found["fleurs_en_test.yml"].config == "en_us" and found["vctk.yml"].filter_mic == "mic1"
-    assert found["covost2_en_de_test.yml"].arguments.keys() == {"data_dir"}
+    assert found["fleurs_en_test.yml"].arguments["data_dir"] == "en_us" and found["vctk.yml"].filter_mic == "mic1"
+    assert found["covost2_en_de_test.yml"].arguments.keys() == {"revision"}
     spite = [d for name, d in found.items() if name.startswith("spite/")]
     assert len(spite) == 36 and {d.split for d in spite} == {"train"}
 

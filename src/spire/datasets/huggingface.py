@@ -86,9 +86,9 @@ def _load(description: Description):
         raise
     # The library raises errors of every kind: of its own, of the network, of arrow, of Python.
     except Exception as e:
-        reason = " ".join(str(e).split())[:300] or type(e).__name__
-        hint = "check path, config and split; for a dataset that is a script: revision: refs/convert/parquet"
-        raise UserError(f"{name}: cannot be loaded: {reason}", hint) from e
+        told = f"{e}: {e.__cause__}" if isinstance(e, datasets.exceptions.DatasetGenerationError) else str(e)
+        reason = " ".join(told.split())[:300] or type(e).__name__
+        raise UserError(f"{name}: cannot be loaded: {reason}", _advice(name, reason)) from e
     if isinstance(loaded, datasets.DatasetDict):
         splits = list(loaded)
         chosen = description.split or (splits[0] if len(splits) == 1 else None)
@@ -97,6 +97,20 @@ def _load(description: Description):
             raise UserError(f"{name}: {said}", hint="split: one of " + ", ".join(splits))
         return loaded[chosen]
     return loaded
+
+
+def _advice(name: str, reason: str) -> str:
+    """What to do about the library's message."""
+    page = f"{os.environ.get('HF_ENDPOINT') or 'https://huggingface.co'}/datasets/{name}"
+    if "gated" in reason:
+        return f"accept its licence at {page}, then set HF_TOKEN to a token that may read"
+    if "doesn't exist" in reason:
+        return f"check its name: {page}"
+    if "scripts are no longer supported" in reason:
+        return "take its converted branch, revision: refs/convert/parquet, with the configuration as data_dir"
+    if "BuilderConfig" in reason:
+        return "check config; on a converted branch it is a folder: data_dir in place of config"
+    return "check path, config and split"
 
 
 def _audio_column(table, name: str) -> str:
