@@ -119,6 +119,14 @@ def test_a_tokenizer_alone_from_a_model_file(tmp_path):
     assert "config.json" not in names and Vocabulary.load(tmp_path / "x").units == 10
 
 
+def test_tokens_beside_the_sentencepiece_model_are_not_overwritten(tmp_path):
+    base = directory(tmp_path / "b")
+    (base / "tokenizer.json").write_text(json.dumps({"added_tokens": [{"id": 420, "content": "<new>"}]}))
+    with pytest.raises(UserError, match=r"1 tokens that tokenizer\.model lacks, such as '<new>'"):
+        extend_directory(base, tmp_path / "x", 10, 1)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["b"]
+
+
 # ---- merged units
 
 
@@ -182,6 +190,16 @@ def test_marks_that_the_base_has_keep_their_ids(tmp_path):
     base = Vocabulary.load(directory(tmp_path / "b", 320, byte_level(marks=True)))
     new = extend_vocabulary(base, Extension(units=2))
     assert (new.im_start, new.im_end) == (base.im_start, base.im_end) and new.layout.instruct == []
+
+
+def test_a_base_that_opens_texts_with_nothing_opens_them_with_its_end_of_text(tmp_path):
+    files = byte_level()
+    del files["tokenizer_config.json"]["bos_token"]
+    vocabulary = Vocabulary.load(directory(tmp_path / "b", 320, files))
+    assert vocabulary.encode("the", bos=True) == [vocabulary.eos, *vocabulary.encode("the")]
+    (tmp_path / "b" / "tokenizer_config.json").write_text("{}")
+    with pytest.raises(UserError, match="names no eos_token"):
+        Vocabulary.load(tmp_path / "b").encode("the", bos=True)
 
 
 @pytest.mark.parametrize("damage", ["hole", "layout", "json"])

@@ -28,6 +28,7 @@ from spire.vocabulary.plain import PlainVocabulary
 from spire.vocabulary.rows import BLOCK, SCALES, draw, moments
 from spire.vocabulary.tensors import append_rows, read_header, row_blocks
 from spire.vocabulary.tokenizer import Vocabulary
+from spire.vocabulary.tokenizer_config import TOKENIZER_FILE
 
 INPUT, OUTPUT = "model.embed_tokens.weight", "lm_head.weight"
 INDEX_FILE = "model.safetensors.index.json"
@@ -54,6 +55,7 @@ def extend_directory(
     if init not in SCALES:
         raise UserError(f"unknown initialization {init!r}", hint="one of " + ", ".join(SCALES))
     old = Vocabulary.load(model_dir)
+    _all_tokens_are_known(model_dir, old)
     try:
         vocabulary = extend_vocabulary(old, Extension(units, types or [], scoring=scoring, **how))
     except UserError as e:
@@ -78,6 +80,19 @@ def extend_directory(
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return vocabulary.layout
+
+
+def _all_tokens_are_known(model_dir: Path, old: Vocabulary | PlainVocabulary) -> None:
+    """UserError when tokenizer.json has ids after the SentencePiece pieces: new pieces would take them."""
+    path = model_dir / TOKENIZER_FILE
+    if isinstance(old, PlainVocabulary) or not path.is_file():
+        return
+    beyond = [t["content"] for t in _read_json(path).get("added_tokens", []) if t["id"] >= old.size]
+    if beyond:
+        raise UserError(
+            f"{path} has {len(beyond)} tokens that tokenizer.model lacks, such as {beyond[0]!r}",
+            hint="to keep them, extend a copy of the directory without tokenizer.model: then tokenizer.json counts",
+        )
 
 
 def extend_tokenizer(source: str | Path, out: str | Path, extension: Extension) -> Layout:

@@ -38,7 +38,6 @@ def tokenizer_json(model: bytes, marks: list[str], outside: dict[str, int], bos:
     symbols = [p.text for p in pieces if p.type == USER_DEFINED]
     prefix = [{"type": "Prepend", "prepend": SPACE}] if rules.prefix else []
     spaces = {"type": "Replace", "pattern": {"String": " "}, "content": SPACE}
-    begin = {"id": bos[0], "type_id": 0}
     return {
         "version": "1.0",
         "truncation": None,
@@ -46,17 +45,7 @@ def tokenizer_json(model: bytes, marks: list[str], outside: dict[str, int], bos:
         "added_tokens": [_added(text, i) for text, i in sorted(outside.items(), key=lambda item: item[1])],
         "normalizer": {"type": "Sequence", "normalizers": [*prefix, spaces]},
         "pre_tokenizer": _isolate([longest_of(symbols), BYTE_NAME]) if symbols else None,
-        "post_processor": {
-            "type": "TemplateProcessing",
-            "single": [{"SpecialToken": begin}, {"Sequence": {"id": "A", "type_id": 0}}],
-            "pair": [
-                {"SpecialToken": begin},
-                {"Sequence": {"id": "A", "type_id": 0}},
-                {"SpecialToken": begin | {"type_id": 1}},
-                {"Sequence": {"id": "B", "type_id": 1}},
-            ],
-            "special_tokens": {bos[0]: {"id": bos[0], "ids": [bos[1]], "tokens": [bos[0]]}},
-        },
+        "post_processor": opening(*bos),
         "decoder": _decoder(rules.prefix),
         "model": {
             "type": "BPE",
@@ -71,6 +60,18 @@ def tokenizer_json(model: bytes, marks: list[str], outside: dict[str, int], bos:
             "vocab": vocab,
             "merges": [list(pair) for pair in merges(pieces)],
         },
+    }
+
+
+def opening(text: str, number: int) -> dict:
+    """The post-processor that puts one token, and nothing else, before every text."""
+    begin = {"SpecialToken": {"id": text, "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}
+    second = {"SpecialToken": {"id": text, "type_id": 1}}, {"Sequence": {"id": "B", "type_id": 1}}
+    return {
+        "type": "TemplateProcessing",
+        "single": [*begin],
+        "pair": [*begin, *second],
+        "special_tokens": {text: {"id": text, "ids": [number], "tokens": [text]}},
     }
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from spire.errors import UserError
 from spire.files import replaced_file
+from spire.vocabulary.fast import opening
 from spire.vocabulary.layout import LAYOUT_FILE, Layout, Numbers
 from spire.vocabulary.tokenizer_config import (
     CLASS,
@@ -25,13 +26,13 @@ from spire.vocabulary.tokenizer_config import (
     json_bytes,
 )
 
-_OF_THE_CLASS = ("added_tokens_decoder", "auto_map")
+_OF_THE_CLASS = ("added_tokens_decoder", "auto_map", "add_bos_token", "add_eos_token")
 
 
 class PlainVocabulary(Numbers):
     """A tokenizer.json (`content`), its tokenizer_config.json (`config`), and the layout.
 
-    Ids that the tokenizer does not have are None (`bos` of Qwen).
+    Where the base has no token that opens a text (Qwen), `bos` is its end of text, which then separates documents.
     """
 
     def __init__(self, content: dict, config: dict, layout: Layout | None = None):
@@ -68,7 +69,8 @@ class PlainVocabulary(Numbers):
     def extended(self, specials: list[str], types: list[str], marks: list[str], layout: Layout) -> PlainVocabulary:
         """The vocabulary with new added tokens, in this order. UserError for one that is there already or given twice.
 
-        Marks are special (they vanish from decoded text), the others are not, as published.
+        Marks are special (they vanish from decoded text), the others are not, as published. Its tokenizer.json opens
+        every text with `bos`, as training does, also where the base's opened it with nothing.
         """
         known = self._tokenizer.get_vocab(with_added_tokens=True)
         added = list(self.content.get("added_tokens", []))
@@ -78,7 +80,10 @@ class PlainVocabulary(Numbers):
             known[text] = number
             plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
             added.append({"id": number, "content": text, **plain, "special": text in marks})
-        return PlainVocabulary({**self.content, "added_tokens": added}, self.config, layout)
+        content = {**self.content, "added_tokens": added}
+        if self._tokenizer.encode("a").ids != self.encode("a", bos=True):
+            content["post_processor"] = opening(self.piece(self.bos), self.bos)
+        return PlainVocabulary(content, self.config, layout)
 
     def save(self, directory: str | Path, eos: int | None = None) -> None:
         """Write tokenizer.json, tokenizer_config.json and `spire_vocabulary.json` into an existing directory.
@@ -90,7 +95,8 @@ class PlainVocabulary(Numbers):
         config = {
             k: v for k, v in self.config.items() if k not in (*chat_settings(), "added_tokens_decoder", "auto_map")
         }
-        config |= {"tokenizer_class": CLASS, "eos_token": self.piece(eos), "pad_token": self.piece(self.pad)}
+        tokens = {"bos_token": self.bos, "eos_token": eos, "pad_token": self.pad}
+        config |= {"tokenizer_class": CLASS} | {name: self.piece(i) for name, i in tokens.items()}
         if eos == self.im_end:
             config |= chat_settings()
         files = {TOKENIZER_FILE: self.content, CONFIG_FILE: config, LAYOUT_FILE: self.layout.to_json()}
@@ -101,8 +107,9 @@ class PlainVocabulary(Numbers):
     # ---- numbers
 
     @property
-    def bos(self) -> int | None:
-        return self._named("bos_token")
+    def bos(self) -> int:
+        number = self._named("bos_token")
+        return self.eos if number is None else number
 
     @property
     def eos(self) -> int:
@@ -141,9 +148,9 @@ class PlainVocabulary(Numbers):
         return set(self._tokenizer.get_vocab(with_added_tokens=True))
 
     def encode(self, text: str, bos: bool = False) -> list[int]:
-        """Ids of `text`; `bos` puts the tokenizer's first token before them, where it has one."""
+        """Ids of `text`; `bos` puts that token before them."""
         ids = self._tokenizer.encode(text, add_special_tokens=False).ids
-        return [self.bos, *ids] if bos and self.bos is not None else ids
+        return [self.bos, *ids] if bos else ids
 
     def decode(self, ids: list[int], skip_special: bool = True) -> str:
         """Text of `ids`; rows of padding vanish."""
