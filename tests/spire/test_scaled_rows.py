@@ -8,27 +8,10 @@ torch = pytest.importorskip("torch")
 import scaled_worker as worker  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 
-from spire.errors import UserError  # noqa: E402
 from spire.training.data import batches  # noqa: E402
 from spire.training.engine import KINDS  # noqa: E402
 from spire.training.scaled.loss import ChunkedLoss  # noqa: E402
-from spire.training.scaled.rows import pack, pieces, targets_of, weight_of  # noqa: E402
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_rows_hold_every_document_once_and_little_air(seed):
-    draw = np.random.default_rng(seed)
-    lengths = draw.integers(1, draw.integers(50, 2000), 4000).tolist()
-    rows = pack(lengths, 4096)
-    assert sorted(sum(rows, [])) == list(range(4000))
-    used = [sum(lengths[i] for i in row) for row in rows]
-    assert max(used) <= 4096
-    assert sum(used[:-1]) > 0.995 * 4096 * (len(rows) - 1)
-
-
-def test_a_document_over_the_length_is_an_error():
-    with pytest.raises(UserError, match="11 tokens does not fit a row of 10"):
-        pack([3, 11], 10)
+from spire.training.scaled.rows import pieces, targets_of, weight_of  # noqa: E402
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])

@@ -23,6 +23,8 @@ from spire.vocabulary.train import train_model  # noqa: E402
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 sys.path.insert(0, str(SCRIPTS))
+import corpus_mix  # noqa: E402
+import corpus_tokenize  # noqa: E402
 import train_base  # noqa: E402
 import train_cpt  # noqa: E402
 
@@ -112,6 +114,18 @@ def test_one_process_does_what_the_native_engine_does(place, alone):
     record = json.loads((alone / "model" / "training.json").read_text())
     assert record["engine"] == "scaled" and record["outcome"]["steps"] == 6
     assert sorted(p.name for p in alone.iterdir()) == ["eval_log.jsonl", "model", "train_log.jsonl"]
+
+
+def test_a_mixture_of_tokenized_corpora(place):
+    store, mixed = place / "store", place / "mix"
+    made = ["--vocabulary", str(place / "extended"), "--window", "64", "--out", str(store)]
+    corpus_tokenize.main(["--corpus", str(place / "cpt.jsonl"), "--name", "cpt", *made])
+    corpus_mix.main(["--group", f"all=1:{store}", "--out", str(mixed)])
+    out = place / "mixed" / "model"
+    train_cpt.main(arguments(place, out, *SCALED, "--corpus", str(mixed), "--epochs", "1.5"))
+    record = json.loads((out / "training.json").read_text())
+    assert record["outcome"]["epochs"] == 2
+    assert 1.3 * record["corpus_tokens"] < record["outcome"]["tokens"] < 1.6 * record["corpus_tokens"]
 
 
 @pytest.mark.slow

@@ -1,53 +1,22 @@
-"""An update's documents packed into rows of one length, and the rows dealt out to processes.
+"""The rows of an update dealt out to processes, in pieces that one can compute at a time.
 
 Guarantees: every document of the update is in exactly one row, whole, and sees only itself there; the rows depend on
 the documents and the length alone, so any number of processes trains on the same ones; every process gets the same
-number of rows, which FSDP's common steps need.
-
-Why best fit: documents of speech language models are short against 4,096 tokens and an update has thousands of them,
-so less than half a percent stays empty (tests/spire/test_scaled_rows.py).
+number of rows, which FSDP's common steps need. Rows are those that the source packed, or are packed here.
 """
 
 from __future__ import annotations
 
-import bisect
 from dataclasses import dataclass
 
 import numpy as np
 
-from spire.errors import UserError
+from spire.tokens.rows import pack
+from spire.tokens.stream import PackedBatch
 from spire.training.data import NO_LOSS, UNIT_LOSS, Batch
 
 # The number of targets in a piece is rounded up with targets of weight 0, so that few shapes occur.
 _MULTIPLE = 256
-
-
-def pack(lengths: list[int], capacity: int) -> list[list[int]]:
-    """Rows of document numbers whose lengths sum to at most `capacity`: best fit, longest first.
-
-    Raises UserError when a document is longer than `capacity`.
-
-    >>> pack([3, 2, 2, 4, 1], 5)
-    [[3, 4], [0, 1], [2]]
-    """
-    rows: list[list[int]] = []
-    free: list[tuple[int, int]] = []
-    for document in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        length = lengths[document]
-        if length > capacity:
-            raise UserError(
-                f"a document of {length} tokens does not fit a row of {capacity}",
-                hint="give --max-length no more than --sequence-length",
-            )
-        at = bisect.bisect_left(free, (length, -1))
-        if at == len(free):
-            rows.append([document])
-            bisect.insort(free, (capacity - length, len(rows) - 1))
-        else:
-            room, row = free.pop(at)
-            rows[row].append(document)
-            bisect.insort(free, (room - length, row))
-    return rows
 
 
 @dataclass(frozen=True)
@@ -85,7 +54,7 @@ def pieces(batch: Batch, length: int, rows_each: int, unit_weight: float, kinds:
     places = targets_of(batch)
     total = max(float(weight_of(batch.kinds[places], unit_weight).sum(dtype=np.float64)), 1e-6)
     starts = np.asarray(batch.starts)
-    rows = pack(np.diff(starts).tolist(), length)
+    rows = batch.rows if isinstance(batch, PackedBatch) else pack(np.diff(starts).tolist(), length)
     # All processes have as many rows; the last ones may be empty.
     share = -(-len(rows) // (count * rows_each)) * rows_each
     rows += [[] for _ in range(share * count - len(rows))]
