@@ -1,7 +1,9 @@
 """Corpora that lie unpacked in a folder, and the clean-up of transcripts."""
 
+import re
+
 import pytest
-from corpora_made import CORPORA, description, tone
+from corpora_made import CORPORA, PROJECT, description, tone
 
 from spire.audio import load_utterance
 from spire.datasets.catalog import GATES, read_facts
@@ -224,3 +226,15 @@ def test_other_cleaners():
     assert cleaned("  TWO\n WORDS ", ["lower"]) == "two words" and cleaned(" \n", []) is None
     assert table_quotes('"plain"') == "plain" and table_quotes('"a" and "b"') == '"a" and "b"'
     assert table_quotes('"') == '"'
+
+
+def test_the_page_has_every_corpus():
+    page = (PROJECT / "docs/corpora.md").read_text()
+    for path in CORPORA.glob("*.yml"):
+        facts = read_facts(path)
+        (row,) = (line for line in page.splitlines() if line.startswith(f"| `{path.stem}` |"))
+        assert f" {facts.gate} " in row, path.stem
+        assert facts.gate == "none" or facts.page.rstrip("/") in page
+    pinned = {path.stem for path in CORPORA.glob("*.yml") if read_facts(path).pinned}
+    (said,) = re.findall(r"((?:`\w+`(?:, | and )?)+) are\s+pinned to commits", page)
+    assert set(re.findall(r"`(\w+)`", said)) == pinned
