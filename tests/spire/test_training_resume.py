@@ -1,11 +1,13 @@
 """A run that is killed anywhere and started again ends as one that was not; what is not its own is never taken up."""
 
+import argparse
 import json
 import os
 import random
 import shutil
 import signal
 import sys
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -13,9 +15,19 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from spire.errors import UserError  # noqa: E402
-from spire.training.log import read_jsonl  # noqa: E402
+from spire.training import board  # noqa: E402
+from spire.training.checkpoint import load_model, new_model  # noqa: E402
+from spire.training.data import batches, tokenize  # noqa: E402
+from spire.training.evaluation import Evaluation, held_out  # noqa: E402
+from spire.training.flags import add_recipe_flags, settings_from  # noqa: E402
+from spire.training.llama import LlamaShape  # noqa: E402
+from spire.training.log import JsonLines, read_jsonl  # noqa: E402
 from spire.training.native import NativeEngine  # noqa: E402
+from spire.training.run import run_training  # noqa: E402
+from spire.training.settings import Settings  # noqa: E402
 from spire.training.snapshots import Interval  # noqa: E402
+from spire.training.stream import LineStream  # noqa: E402
+from spire.vocabulary.tokenizer import Vocabulary  # noqa: E402
 from spire.vocabulary.train import train_model  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
@@ -247,21 +259,14 @@ def test_early_stopping_and_the_best_weights(place, tmp_path, capsys):
     record = json.loads((tmp_path / "model" / "training.json").read_text())
     assert record["outcome"]["steps"] == log[-1]["step"] and record["evaluation"]["best_step"] == log[best]["step"]
     # What was exported is the best: as the starting point of nothing, its held-out loss is measured anew.
-    from spire.training.checkpoint import load_model
-    from spire.training.data import tokenize
-    from spire.training.evaluation import Evaluation, held_out
-    from spire.training.log import JsonLines
-    from spire.training.settings import Settings
-    from spire.vocabulary.tokenizer import Vocabulary
-
     (tmp_path / "t").mkdir()
     corpus = tokenize(place / "eval.jsonl", Vocabulary.load(tmp_path / "model"), tmp_path / "t", 1024)
     engine = NativeEngine(load_model(tmp_path / "model"), Settings(1, 96, 1.0, precision="fp32"))
     for size in (96, 40, 4096):
         with JsonLines(tmp_path / "again.jsonl") as out:
-            batches = held_out(corpus, size)
-            assert sum(len(b.starts) - 1 for b in batches) == len(corpus)
-            Evaluation(batches, corpus.blocks, 1, 1.0, out).measure(engine, 1)
+            sample = held_out(corpus, size)
+            assert sum(len(b.starts) - 1 for b in sample) == len(corpus)
+            Evaluation(sample, corpus.blocks, 1, 1.0, out).measure(engine, 1)
         assert read_jsonl(tmp_path / "again.jsonl")[0]["eval_loss"] == pytest.approx(min(losses), rel=1e-5)
 
 
@@ -279,6 +284,82 @@ def test_senseless_flags(place, tmp_path, flags, words):
     with pytest.raises(UserError, match=words):
         train(place, tmp_path, *flags)
     assert not (tmp_path / "model").exists() and not list(tmp_path.glob(".*"))
+
+
+def test_a_source_gives_the_same_batches_from_any_position(place, tmp_path):
+    corpus = tokenize(place / "base.jsonl", Vocabulary.load(place / "base.model"), tmp_path, 1024)
+    source, plain = LineStream(corpus, 70, 5), batches(corpus, 70, 5)
+    states, seen = [source.state()], []
+    for batch, other in islice(zip(source_of(source), plain, strict=False), 40):
+        assert batch.starts == other.starts and batch.epoch == other.epoch and (batch.ids == other.ids).all()
+        states.append(source.state())
+        seen.append(batch)
+    assert seen[-1].epoch >= 3
+    for at in (0, 1, 17, 39):
+        again = LineStream(corpus, 70, 5)
+        again.restore(json.loads(json.dumps(states[at])))
+        for batch, other in zip(source_of(again), seen[at:], strict=False):
+            assert (batch.ids == other.ids).all() and batch.epoch == other.epoch
+
+
+def source_of(source):
+    while True:
+        yield next(source)
+
+
+class Recorder:
+    """Stands for a probe, and for TensorBoard: notes what it is told."""
+
+    def __init__(self, log=None, dies_at: int = 0):
+        self.log, self.dies_at, self.lines = log, dies_at, []
+
+    def __call__(self, step: int) -> str:
+        if step == self.dies_at:
+            raise KeyboardInterrupt
+        self.log.write(step=step, wer=1 / step)
+        return ""
+
+    def add(self, name: str, fields: dict) -> None:
+        self.lines.append((name, fields["step"]))
+
+    def close(self) -> None:
+        self.lines.append("closed")
+
+
+def test_the_log_of_a_probe_goes_on_too(place, tmp_path, capsys):
+    parser = argparse.ArgumentParser()
+    add_recipe_flags(parser, 1e-2, 96, 9, 1)
+    args = parser.parse_args(["--checkpoint-every", "3", "--precision", "fp32"])
+    args.corpus, args.out = str(place / "base.jsonl"), str(tmp_path / "model")
+    vocabulary, settings = Vocabulary.load(place / "base.model"), settings_from(args)
+    shape = LlamaShape(vocabulary.padded_size, 16, 1, 2, 24)
+
+    def run(dies_at: int) -> None:
+        with JsonLines(tmp_path / "probe.jsonl") as log:
+            probe = Recorder(log, dies_at)
+            run_training("t", args, vocabulary, settings, lambda: new_model(shape, 1), 2, lambda _model: probe)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(8)
+    run(0)
+    assert "goes on after step 6" in capsys.readouterr().err
+    assert [x["step"] for x in read_jsonl(tmp_path / "probe.jsonl")] == list(range(1, 10))
+
+
+def test_curves_of_a_resumed_run_are_whole(place, tmp_path, monkeypatch):
+
+    stop_at(place, tmp_path, 11)
+    recorder = Recorder()
+    monkeypatch.setattr(board, "Board", lambda folder: recorder)
+    train(place, tmp_path, "--tensorboard", str(tmp_path / "board"))
+    assert [s for n, s in recorder.lines[:-1] if n == "train"] == [3, 6, 9, 12, 15, 17]
+    assert [s for n, s in recorder.lines[:-1] if n == "eval"] == [5, 10, 15, 17] and recorder.lines[-1] == "closed"
+
+
+def test_without_tensorboard_the_logs_remain(place, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    train(place, tmp_path, "--tensorboard", str(tmp_path / "board"))
+    assert "no TensorBoard files" in capsys.readouterr().err and same(place, tmp_path)
 
 
 def test_intervals():

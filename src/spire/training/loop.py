@@ -83,7 +83,8 @@ def train(
     evaluation: Evaluation | None = None,
     checkpoints: Checkpoints | None = None,
 ) -> Outcome:
-    """Train the engine's model, from the newest usable checkpoint if there is one.
+    """Train the engine's model, from the newest usable checkpoint if there is one. An `evaluation` that keeps its best
+    weights needs `checkpoints`.
 
     Raises UserError when the run diverges, and SystemExit(143) after a checkpoint when it is asked to end (SIGTERM).
     """
@@ -115,7 +116,7 @@ def train(
                 note += f", {extra}"
             if evaluation is not None and evaluation.due(run.step, settings.steps):
                 note += f", {evaluation.measure(engine, run.step)}"
-                if evaluation.improved and checkpoints is not None:
+                if evaluation.improved and evaluation.keeps_best:
                     checkpoints.save_best(engine, run.step)
             progress.advance(1, note=note)
             if run.step - first == min(5, settings.steps - first) and engine.is_main:
@@ -123,11 +124,11 @@ def train(
             if evaluation is not None and evaluation.stops:
                 _say(engine, f"{label}: stops at step {run.step}, {evaluation.why}")
                 break
-            if checkpoints is not None and run.step < settings.steps:
-                ending = engine.any(asked())
-                if engine.any(checkpoints.due(run.step)) or ending:
-                    checkpoints.save(engine, run.step, run.state())
-                if ending:
+            if checkpoints is None or run.step == settings.steps:
+                continue
+            if engine.any(checkpoints.due(run.step) or asked()):
+                checkpoints.save(engine, run.step, run.state())
+                if engine.any(asked()):
                     _say(engine, f"{label}: ended at step {run.step} as asked; the same command goes on from there")
                     raise SystemExit(128 + signal.SIGTERM)
     if evaluation is not None and evaluation.keeps_best and evaluation.best_step != run.step:
