@@ -8,6 +8,7 @@ from corpora_made import CORPORA, PROJECT, archive, description, librispeech, ta
 from server import Hub
 
 from spire.audio import load_utterance
+from spire.datasets import transcripts
 from spire.datasets.catalog import read_facts
 from spire.datasets.local import ManifestCorpus
 from spire.datasets.prepare import prepare
@@ -134,6 +135,28 @@ def test_a_killed_download_goes_on_in_the_middle_of_its_file(hub, tmp_path):
     assert made("librispeech", tmp_path, "test.clean", tmp_path / "out")["utterances"] == 3
     asked = [line for line in hub.requests[before:] if "/lfs" in line and line.startswith("GET")]
     assert len(asked) == 1 and asked[0].endswith("bytes=3000-")
+
+
+def test_interrupted_at_any_utterance_the_bytes_are_the_same(hub, tmp_path, monkeypatch):
+    import spire.datasets.prepare as module
+
+    hub.commit(NAME, librispeech())
+    made("librispeech", tmp_path, "test.clean", tmp_path / "whole")
+    for stop in range(6):
+        calls = iter(range(100))
+
+        def cleaned(*arguments, calls=calls, stop=stop):
+            if next(calls) == stop:
+                raise KeyboardInterrupt
+            return transcripts.cleaned(*arguments)
+
+        monkeypatch.setattr(module, "cleaned", cleaned)
+        out = tmp_path / f"stopped{stop}"
+        with pytest.raises(KeyboardInterrupt):
+            made("librispeech", tmp_path, "test.clean", out)
+        assert not (out / "corpus.json").exists()
+        made("librispeech", tmp_path, "test.clean", out)
+        assert content(out) == content(tmp_path / "whole")
 
 
 def gigaspeech() -> dict[str, bytes]:

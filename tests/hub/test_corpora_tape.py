@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from corpora_made import PROJECT, librispeech
+from corpora_made import PROJECT, librispeech, table
 from server import Hub
 
 from spire.datasets.catalog import read_facts
@@ -54,3 +54,22 @@ def test_a_corpus_in_two_jobs_and_a_missing_one(tmp_path):
     assert [u.id[-4:] for u in found] == ["0000", "0001", "0003", "0004"] and all(u.audio_path.exists() for u in found)
     failed = run(*options, "-p", "by_hand")
     assert failed.returncode != 0 and "datashare.ed.ac.uk" in failed.stderr + failed.stdout
+
+
+@pytest.mark.slow
+def test_a_failed_task_goes_on_from_its_last_attempt(tmp_path):
+    (tmp_path / "my.tconf").write_text("plan one {\n  reach speech_corpus via (Corpus: mls_train)\n}\n")
+    options = ["-C", str(tmp_path / "my.tconf"), "-O", str(tmp_path / "out"), "-y", "-p", "one"]
+    columns = {"transcript": lambda n: f"line {n}", "speaker_id": lambda n: n}
+    files = {f"data/train-{i:05d}-of-00002.parquet": table(2, 2 * i, **columns) for i in range(2)}
+    with Hub() as hub:
+        hub.commit("parler-tts/mls_eng", files)
+        hub.fail("GET /lfs", skip=1, status=403)
+        failed = run(*options, **hub.environment(tmp_path))
+        assert failed.returncode != 0 and "403" in failed.stderr + failed.stdout
+        before = len(hub.asked("GET /lfs"))
+        done = run(*options, **hub.environment(tmp_path))
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert len(hub.asked("GET /lfs")) == before + 1
+    found = read_manifest(tmp_path / "out/speech_corpus/Corpus.mls_train/corpus/manifest.jsonl")
+    assert [u.id for u in found] == ["00000-000000", "00000-000001", "00001-000000", "00001-000001"]

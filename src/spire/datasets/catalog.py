@@ -11,6 +11,7 @@ revision it is taken at, which files make a split, and which columns hold what. 
     translations language: column; `{target}` in it and in patterns is the target language of --target, one of `targets`
     table        of an archive corpus: file, key, header, delimiter
     clean        names of spire.datasets.transcripts.CLEANERS, in order
+    microphone   of VCTK: mic1 or mic2
     manual       what a person has to do; shown when the corpus cannot be had
 """
 
@@ -31,8 +32,8 @@ GATES = ("none", "hub", "manual")
 HUB_READERS = ("parquet", "archive")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 _TEXTS = ("name", "licence", "gate", "page", "phase", "reader", "language")
-_KEYS = (*_TEXTS, "hours", "repository", "revision", "splits", "columns", "translations", "targets")
-_KEYS = (*_KEYS, "table", "clean", "manual", "microphone", "pin", "notes", "kind")
+_MORE = ("hours", "repository", "revision", "splits", "columns", "translations", "targets", "table", "clean", "manual")
+_KEYS = (*_TEXTS, *_MORE, "microphone")
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from spire.datasets.local import is_audio
 from spire.datasets.records import Record
 from spire.errors import UserError
 
@@ -132,4 +133,6 @@ def _row(row: dict[str, Any], columns: dict[str, str]) -> Record:
 
 
 def _stem(name: str) -> str:
-    return os.path.splitext(os.path.basename(name))[0]
+    base = os.path.basename(name)
+    # Names in a table may have no ending, and dots of their own.
+    return os.path.splitext(base)[0] if is_audio(base) else base

@@ -89,19 +89,17 @@ class Repository:
         partial.parent.mkdir(parents=True, exist_ok=True)
         if partial.is_file() and partial.stat().st_size > file.size:
             partial.unlink()
-        for attempt in (1, 2):
+        for _ in range(2):
             self._download(file, partial)
             if partial.stat().st_size == file.size and digest_of_file(partial, file) == file.digest:
                 os.replace(partial, target)
                 return target
             # Not to be gone on with: nobody knows which of its bytes are wrong.
             partial.unlink()
-            if attempt == 2:
-                raise UserError(
-                    f"{self.name}: {file.path} arrived with another checksum than {file.digest}, twice",
-                    hint="a proxy between here and the hub may change it; try another network, or fetch it by hand",
-                )
-        raise AssertionError("unreachable")
+        raise UserError(
+            f"{self.name}: {file.path} arrived with another checksum than {file.digest}, twice",
+            hint="a proxy between here and the hub may change it; try another network, or fetch it by hand",
+        )
 
     def open(self, file: HubFile):
         """The file, read over the network as it is needed: a seekable binary stream. Nothing checks its bytes."""

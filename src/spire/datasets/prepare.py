@@ -60,7 +60,7 @@ class Settings:
 
 def settings_of(facts: CorpusFacts, source: Source, shard: Shard, limit: int | None) -> Settings:
     """The settings of a run over `source`."""
-    digest = hashlib.sha256(json.dumps([(p.name, p.digest) for p in source.parts]).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps([(p.name, p.digest, p.size) for p in source.parts]).encode()).hexdigest()
     return Settings(
         corpus=facts.key,
         split=source.split,
