@@ -17,11 +17,11 @@ from spire.tokens.mix import Group, Settings, mix
 
 
 def parse_group(text: str) -> Group:
-    """`NAME=SHARE:DIR[,DIR...]`. Raises UserError for anything else."""
+    """`NAME=SHARE:DIR[,DIR...]`; a space separates, too. Raises UserError for anything else."""
     name, equals, rest = text.partition("=")
     share, colon, folders = rest.partition(":")
     try:
-        stores = tuple(Path(f) for f in folders.split(",") if f)
+        stores = tuple(Path(f) for f in folders.replace(",", " ").split())
         if not (name and equals and colon and stores):
             raise ValueError
         return Group(name, float(share), stores)

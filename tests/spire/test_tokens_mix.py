@@ -19,7 +19,7 @@ def make_store(folder: Path, lengths: list[int], name: str, blocks: tuple[str, .
     """A store whose document i is the number i + 1 repeated; documents go round the blocks."""
     folder.mkdir(parents=True)
     tokens = np.repeat(np.arange(1, len(lengths) + 1), lengths).astype("<u2")
-    table = [(n, 0.5, i % len(blocks), 0) for i, n in enumerate(lengths)]
+    table = [(n, n // 2, 0.5, i % len(blocks), 0) for i, n in enumerate(lengths)]
     kinds = np.ones(len(tokens), np.uint8)
     kinds[np.cumsum([0, *lengths[:-1]])] = 0
     tokens.tofile(folder / "00000.tokens")

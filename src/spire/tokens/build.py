@@ -218,7 +218,8 @@ def _tokenized(job: Job, vocabulary: Vocabulary) -> tuple[dict, dict[str, np.nda
             kinds_of.append(piece)
             seconds = float(line["seconds"] or 0.0) if start == 0 else 0.0
             names = blocks.setdefault(block, len(blocks)), corpora.setdefault(str(line["corpus"]), len(corpora))
-            table.append((len(piece), seconds, *names))
+            spoken = int(speech[start : start + window].sum())
+            table.append((len(piece), spoken, seconds, *names))
     dtype = np.dtype("<u2" if vocabulary.padded_size <= 1 << 16 else "<i4")
     tokens = np.concatenate([np.empty(0, np.int64), *ids_of])
     if len(tokens) and int(tokens.max()) >= vocabulary.padded_size:
@@ -231,7 +232,7 @@ def _tokenized(job: Job, vocabulary: Vocabulary) -> tuple[dict, dict[str, np.nda
     record = {
         "documents": len(table),
         "tokens": len(tokens),
-        "units": int(((tokens >= units.start) & (tokens < units.stop)).sum()),
+        "units": int(content["documents"]["units"].sum(dtype=np.int64)),
         "targets": int((content["kinds"] != NO_LOSS).sum()),
         "seconds": float(content["documents"]["seconds"].sum(dtype=np.float64)),
         "blocks": list(blocks),

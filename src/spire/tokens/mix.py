@@ -181,8 +181,8 @@ def _draw(corpus: _Corpus, wanted: float, seed: int) -> np.ndarray:
 class Selection:
     """The documents of a mixture, or of one store as it is, in the order of the stores.
 
-    Attributes: lengths [n] uint32, block_of [n] uint8 and corpus_of [n] uint16 (index into `blocks` and `corpora`),
-    seconds [n] float32, digest.
+    Attributes: lengths and units [n] uint32, block_of [n] uint8 and corpus_of [n] uint16 (index into `blocks` and
+    `corpora`), seconds [n] float32, digest.
     """
 
     def __init__(self, path: str | Path, vocabulary: str | Path | None = None):
@@ -210,6 +210,7 @@ class Selection:
         self.blocks = sorted({b for s in self.stores for b in s.blocks})
         self.corpora = sorted({c for s in self.stores for c in s.corpora})
         self.lengths = np.concatenate([s.lengths for s in self.stores])[self._documents]
+        self.units = np.concatenate([s.units for s in self.stores])[self._documents]
         self.seconds = np.concatenate([s.seconds for s in self.stores])[self._documents]
         self.block_of = self._named("blocks", "block_of", np.uint8)
         self.corpus_of = self._named("corpora", "corpus_of", np.uint16)

@@ -6,7 +6,7 @@ or that is incomplete, is refused with the reason. Nothing is loaded but the doc
     index.json                     form, settings, digests, shards with their counts, totals; written last
     00003.tokens                   ids, uint16 (int32 above 65,536 rows), documents end to end
     00003.kinds                    uint8 each: NO_LOSS, TEXT_LOSS or UNIT_LOSS (spire.training.data)
-    00003.documents                TABLE: length, seconds of audio (0: unknown or none), block, corpus
+    00003.documents                TABLE: length, units in it, seconds of audio (0: unknown or none), block, corpus
     00003.json                     counts, names and SHA-256 of the three, written after them
 """
 
@@ -25,7 +25,7 @@ from spire.textfiles import read_json
 
 INDEX, VERSION = "index.json", 1
 STREAMS = ("tokens", "kinds", "documents")
-TABLE = np.dtype([("length", "<u4"), ("seconds", "<f4"), ("block", "<u2"), ("corpus", "<u2")])
+TABLE = np.dtype([("length", "<u4"), ("units", "<u4"), ("seconds", "<f4"), ("block", "<u2"), ("corpus", "<u2")])
 
 
 def digest_of(value: object) -> str:
@@ -51,8 +51,8 @@ def vocabulary_digest(path: str | Path) -> str:
 class TokenStore:
     """One tokenized corpus, opened.
 
-    Attributes: folder, index (dict), blocks and corpora (names in alphabetical order), lengths [n] uint32, seconds [n]
-    float32, block_of and corpus_of [n] uint8 and uint16 (index into the names), digest (of all its bytes).
+    Attributes: folder, index (dict), blocks and corpora (names in alphabetical order), lengths and units [n] uint32,
+    seconds [n] float32, block_of and corpus_of [n] uint8 and uint16 (index into the names), digest (of all its bytes).
     """
 
     def __init__(self, folder: str | Path, vocabulary: str | Path | None = None):
@@ -84,6 +84,7 @@ class TokenStore:
         self._firsts = np.cumsum([0, *(s["documents"] for s in self._shards)]).tolist()
         tables = [self._table(s) for s in self._shards]
         self.lengths = _joined([t["length"] for t in tables], np.uint32)
+        self.units = _joined([t["units"] for t in tables], np.uint32)
         self.seconds = _joined([t["seconds"] for t in tables], np.float32)
         self.block_of = _joined(
             [self._global(t["block"], s["blocks"], self.blocks) for t, s in self._pairs(tables)], np.uint8
