@@ -163,6 +163,29 @@ def test_instruction_tuning_learns_one_answer(place):
     assert json.loads((place / "it" / "config.json").read_text())["eos_token_id"] == vocabulary.im_end
 
 
+def test_instruction_tuning_probes_answers_of_each_block(place):
+    lines = [json.loads(x) for x in (place / "it.jsonl").read_text().splitlines()]
+    held_out = [*lines[:3], *(x | {"block": "st"} for x in lines[:2])]
+    (place / "held_out.jsonl").write_text("".join(json.dumps(x) + "\n" for x in held_out))
+    probe = f"--probe {place}/held_out.jsonl --probe-every 40 --probe-answers 2 --probes {place}/p.jsonl"
+    flags = ["--steps", "80", "--tokens-per-step", "128", "--lr", "2e-2", "--warmup", "3"]
+    run(train_it, place, "--model extended --corpus it.jsonl --out it", [*probe.split(), *flags])
+    first, last = read_jsonl(place / "p.jsonl")
+    assert (first["step"], last["step"], last["n"]) == (40, 80, 4)
+    assert last["wer"] == {"asr": 0.0} and last["bleu"] == {"st": pytest.approx(100)} and last["cut_off"] == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [('{"conversations": [{"from": "human", "value": "x"}]}', "ends with an answer"), ("", "no conversation")],
+)
+def test_probes_without_answers_are_refused(place, line, words):
+    (place / "bad.jsonl").write_text(line)
+    with pytest.raises(UserError, match=words):
+        run(train_it, place, "--model extended --corpus it.jsonl --out bad", ["--probe", str(place / "bad.jsonl")])
+    assert not (place / "bad").exists()
+
+
 def test_instruction_tuning_needs_chat_marks(place):
     with pytest.raises(UserError, match="im_end"):
         run(train_it, place, "--model base --corpus it.jsonl --out bad", ["--steps", "2"])
