@@ -1,5 +1,6 @@
 """Mixtures and packed rows: shares of tokens, every document once an epoch, whole, and the same after a restore."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spire.errors import UserError
-from spire.textfiles import write_json
+from spire.textfiles import read_json, write_json
 from spire.tokens.mix import Group, Selection, Settings, mix
+from spire.tokens.report import statistics, waste
 from spire.tokens.rows import Packer, pack
 from spire.tokens.store import INDEX, TABLE, TokenStore, digest_of
 from spire.tokens.stream import PackedStream
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
+import corpus_report  # noqa: E402
 
 
 def make_store(folder: Path, lengths: list[int], name: str, blocks: tuple[str, ...] = ("asr",)) -> Path:
@@ -233,3 +238,42 @@ def test_waste_is_small(tmp_path):
 def test_rows_too_short_for_a_document_are_refused(stores):
     with pytest.raises(UserError, match="longer than rows of 50"):
         PackedStream(Selection(stores["big"]), 50, 4, seed=1)
+
+
+def test_the_report_counts_what_is_there(tmp_path, capsys):
+    stores = {
+        "speech": make_store(tmp_path / "speech", [100] * 300, "speech"),
+        "mono": make_store(tmp_path / "mono", [60] * 400, "mono", ("mono", "web")),
+    }
+    mix([Group("a", 5, (stores["speech"],)), Group("b", 1, (stores["mono"],))], tmp_path / "mixed", Settings())
+    report = statistics(Selection(tmp_path / "mixed"))
+    assert report["documents"] == 400 and report["tokens"] == 36_000 and report["longest"] == 100
+    assert report["corpora"]["speech"] == {
+        "documents": 300,
+        "tokens": 30_000,
+        "share": 0.8333,
+        "units": 15_000,
+        "hours": 0.04,
+        "hours_from_units": 0.0,
+    }
+    assert report["blocks"]["mono"]["tokens"] + report["blocks"]["web"]["tokens"] == 6_000
+    packing = waste(Selection(tmp_path / "mixed"), 200, 10, 5, seed=1)
+    assert packing["rows"] == 50 and 0 <= packing["empty"] < 0.05
+    assert 0.5 < packing["padded"] < 0.6, "documents of 100 and 60 in rows of 200"
+    assert 0 < packing["split"] < 0.5
+    out = tmp_path / "report.json"
+    corpus_report.main(["--tokens", str(tmp_path / "mixed"), "--length", "200", "--rows", "10", "--out", str(out)])
+    printed = capsys.readouterr().out
+    assert "400 documents, 36,000 tokens, the longest 100" in printed and "83.3%" in printed
+    assert read_json(out)["packing"]["rows_an_update"] == 10
+    with pytest.raises(UserError, match="a document of 100 tokens"):
+        corpus_report.main(["--tokens", str(tmp_path / "mixed"), "--length", "99"])
+
+
+def test_hours_of_unknown_durations_come_from_units(tmp_path):
+    store = make_store(tmp_path / "s", [126 * 2] * 1000, "s")
+    table = np.fromfile(store / "00000.documents", TABLE)
+    table["seconds"] = 0
+    table.tofile(store / "00000.documents")
+    part = statistics(Selection(store))["corpora"]["s"]
+    assert part["hours"] == 0 and part["hours_from_units"] == 1.0
