@@ -43,9 +43,11 @@ def parquet_records(facts: CorpusFacts, target: str, name: str, opened: Opened) 
             if missing:
                 hint = f"columns: {', '.join(there)}; correct `columns` in the description"
                 raise UserError(f"{name}: no column {missing[0]!r}", hint)
-            for batch in table.iter_batches(batch_size=ROWS, columns=sorted(wanted)):
-                for row in batch.to_pylist():
-                    yield _row(row, columns)
+            # One group after the other: asked for all of them, the library holds most of the file in memory.
+            for group in range(table.num_row_groups):
+                for batch in table.iter_batches(batch_size=ROWS, row_groups=[group], columns=sorted(wanted)):
+                    for row in batch.to_pylist():
+                        yield _row(row, columns)
     except (pyarrow.ArrowException, OSError, EOFError) as e:
         reason = " ".join(str(e).split())[:200]
         raise UserError(f"{name}: not a whole parquet file: {reason}", hint="remove it and run again") from e
