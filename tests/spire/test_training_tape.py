@@ -13,10 +13,11 @@ import pytest
 PROJECT = Path(__file__).resolve().parents[2]
 DUCTTAPE = str(Path(sys.executable).parent / "ducttape")
 TAPE = """
-import "PROJECT/tasks/training.tape"
 global {
+  ducttape_experimental_packages=true
+  ducttape_experimental_imports=true
   lm_hidden=64 lm_layers=2 lm_heads=2 lm_ffn=128 train_threads=1 log_every=50 seed=1
-  base_steps=STEPS base_tokens=512 base_lr=3e-3
+  base_steps=700 base_tokens=512 base_lr=3e-3
 }
 task corpus_base > corpus=base.jsonl { cp "PLACE/base.jsonl" "$corpus" }
 task vocabulary_train > vocabulary=base.model { cp "PLACE/base.model" "$vocabulary" }
@@ -38,8 +39,10 @@ def test_a_training_task_that_was_ended_goes_on_in_its_next_attempt(tmp_path):
     (tmp_path / "base.model").write_bytes(train_model(text, 320))
     lines = "".join(json.dumps({"text": t, "block": "mono"}) + "\n" for t in text)
     (tmp_path / "base.jsonl").write_text(lines)
-    content = TAPE.replace("PROJECT", str(PROJECT)).replace("PLACE", str(tmp_path)).replace("STEPS", "700")
-    (tmp_path / "study.tape").write_text(content)
+    # The base model's task alone; the others need a whole study.
+    task = (PROJECT / "tasks" / "training.tape").read_text().partition("task train_cpt")[0]
+    task = task.replace("../scripts", str(PROJECT / "scripts"))
+    (tmp_path / "study.tape").write_text(TAPE.replace("PLACE", str(tmp_path)) + task)
     command = [DUCTTAPE, str(tmp_path / "study.tape"), "-O", str(tmp_path / "out"), "-p", "base", "-y", "--no-live"]
     running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL)
     before = ""
