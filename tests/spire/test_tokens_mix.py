@@ -137,6 +137,16 @@ def test_a_mixture_of_changed_stores_is_stale(tmp_path):
         Selection(tmp_path / "mixed")
 
 
+def test_a_mixture_can_be_moved_but_not_its_stores(tmp_path):
+    store = make_store(tmp_path / "s", [10] * 8, "s")
+    mix([Group("a", 1, (store,))], tmp_path / "attempt" / "1" / "mixed", Settings())
+    (tmp_path / "attempt" / "1" / "mixed").rename(tmp_path / "mixed")
+    assert len(Selection(tmp_path / "mixed")) == 8
+    store.rename(tmp_path / "t")
+    with pytest.raises(UserError, match="is a mixture of .*/s, which is not there"):
+        Selection(tmp_path / "mixed")
+
+
 @settings(max_examples=60, deadline=None)
 @given(lengths=st.lists(st.integers(1, 64), min_size=1, max_size=200), count=st.integers(1, 6))
 def test_updates_hold_every_document_once_whole(lengths, count):

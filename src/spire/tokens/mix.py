@@ -7,7 +7,7 @@ times; the choice follows from the stores' bytes and the settings alone. The sto
 Shares (papers 1.4, 1.7): groups stand in the ratio given, as 5 speech to 1 text. Inside a group, a corpus of n tokens
 gets a share proportional to n^alpha: alpha 1 as large as it is, 0 all alike, 1 / T for sampling at temperature T.
 
-    mix.json         settings, stores (path from here, digest), tokens of each corpus, digest; written last
+    mix.json         settings, stores (absolute path, digest), tokens of each corpus, digest; written last
     documents.npy    [n] uint32: numbers of documents, counted through the stores in their order
 """
 
@@ -94,7 +94,7 @@ def mix(groups: list[Group], out: str | Path, settings: Settings) -> dict:
         rows.append(
             {
                 "group": c.group,
-                "store": os.path.relpath(c.path, out),
+                "store": os.path.abspath(c.path),
                 "name": c.store.index["name"],
                 "digest": c.store.digest,
                 "tokens": taken,
@@ -193,7 +193,12 @@ class Selection:
             raise UserError(
                 f"{path} is neither a mixture nor a tokenized corpus", hint="corpus_tokenize.py and corpus_mix.py"
             )
-        folders = [self.path / s["store"] for s in record["stores"]] if record else [self.path]
+        # Absolute, because a job's folder is renamed when it ends.
+        folders = [Path(s["store"]) for s in record["stores"]] if record else [self.path]
+        for folder in folders:
+            if not (folder / INDEX).is_file():
+                hint = "run corpus_mix.py again with the tokenized corpora where they are now"
+                raise UserError(f"{self.path} is a mixture of {folder}, which is not there", hint)
         self.stores = [TokenStore(folder, vocabulary) for folder in folders]
         for store, made_from in zip(self.stores, record["stores"] if record else (), strict=False):
             if store.digest != made_from["digest"]:
