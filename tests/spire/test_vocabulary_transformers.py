@@ -10,10 +10,16 @@ from spire.vocabulary.layout import PUA_FIRST
 from spire.vocabulary.tokenizer import Vocabulary
 from spire.vocabulary.tokenizer_config import IM_END
 
-torch = pytest.importorskip("torch", reason="torch is not installed")
-transformers = pytest.importorskip("transformers", reason="transformers is not installed")
 MODEL = Path(__file__).parents[1] / "goldens" / "spirelm" / "tokenizer" / "base.model"
 BASE, UNITS = 420, 100
+
+
+@pytest.fixture(autouse=True, scope="module")
+def libraries():
+    """Imported when the first test runs: importing transformers takes seconds, which collecting tests need not."""
+    global torch, transformers
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
 
 
 def base(folder: Path, tied: bool, dtype: str = "float32", shards: bool = False) -> Path:
