@@ -52,6 +52,7 @@ def place(tmp_path_factory) -> Path:
         rows = [{"text": t, "block": "ab"[i % 2]} for i, t in enumerate(lines)]
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     train(folder, folder / "whole")
+    train(folder, folder / "stopped early", *OVERFITS)
     return folder
 
 
@@ -90,14 +91,14 @@ def in_a_child(work, lines: int | None = None) -> int:
         os._exit(status)
 
 
-def same(place: Path, into: Path) -> bool:
+def same(place: Path, into: Path, as_in: str = "whole") -> bool:
     """Model, training record and logs are those of the undisturbed run (times apart); nothing else is left."""
-    for file in (place / "whole" / "model").iterdir():
+    for file in (place / as_in / "model").iterdir():
         assert file.read_bytes() == (into / "model" / file.name).read_bytes(), file.name
     for name in ("train_log.jsonl", "eval_log.jsonl"):
         kept = [
             [{k: v for k, v in x.items() if "seconds" not in k} for x in read_jsonl(d / name)]
-            for d in (place / "whole", into)
+            for d in (place / as_in, into)
         ]
         assert kept[0] == kept[1], name
     assert sorted(p.name for p in into.iterdir()) == ["eval_log.jsonl", "model", "train_log.jsonl"]
@@ -138,6 +139,20 @@ def test_killed_anywhere_and_started_again_ends_the_same(place, tmp_path, seed):
             break
         kills += 1
     assert kills >= 2 and same(place, tmp_path)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_attempts_in_folders_of_their_own_hand_the_best_weights_on(place, tmp_path, monkeypatch, seed):
+    rng = random.Random(seed)
+    for attempt in range(1, 99):
+        into, before = tmp_path / str(attempt), [str(tmp_path / str(n)) for n in range(attempt - 1, 0, -1)]
+        monkeypatch.setenv("DUCTTAPE_PREVIOUS", "\n".join(before))
+        lines = rng.randint(4000, 16000) if attempt < 8 else None
+        if not os.WIFSIGNALED(in_a_child(lambda at=into: train(place, at, *OVERFITS), lines)):
+            break
+    assert attempt > 2 and same(place, into, "stopped early")
+    record = json.loads((into / "model" / "training.json").read_text())
+    assert record["evaluation"]["best_step"] < record["outcome"]["steps"]
 
 
 def test_an_attempt_goes_on_from_those_before_it(place, tmp_path, monkeypatch, capsys):
