@@ -86,17 +86,18 @@ def test_documents_are_those_of_their_lines(place, tmp_path, form):
     (whole,) = cuts(source(place, form), [scan(f, 1000) for f in source(place, form).files], 1000)
     lines = [line for _, line in documents(source(place, form), whole, {})]
     assert len(store) == len(lines) and store.corpora == [form]
-    units = vocabulary.unit_ids
+    units, seconds = vocabulary.unit_ids, store.column("seconds")
     for i, line in enumerate(lines):
         ids, mask = encode_line(line, vocabulary)
         found, kinds = store.document(i)
         assert found.tolist() == ids and (kinds != NO_LOSS).tolist() == mask
         assert [k == UNIT_LOSS for k in kinds] == [t in units and m for t, m in zip(ids, mask, strict=True)]
-        assert store.blocks[store.block_of[i]] == line["block"] and store.seconds[i] == line["seconds"]
+        assert store.blocks[store.block_of[i]] == line["block"] and seconds[i] == line["seconds"]
+    assert store.column("units").sum() == sum(t in units for i in range(len(store)) for t in store.document(i)[0])
     store.verify()
     if form == "asr":
         assert store.index["left_out"] == {"no transcript": 1, "no units": 1}
-        assert len(store) == 88 and store.seconds.sum() == 88 * 1.5
+        assert len(store) == 88 and seconds.sum() == 88 * 1.5
     if form == "corpus":
         ids, kinds = store.document(0)
         carried = [int(i) for i, k in zip(ids, kinds, strict=True) if k == TEXT_LOSS]

@@ -181,8 +181,8 @@ def _draw(corpus: _Corpus, wanted: float, seed: int) -> np.ndarray:
 class Selection:
     """The documents of a mixture, or of one store as it is, in the order of the stores.
 
-    Attributes: lengths and units [n] uint32, block_of [n] uint8 and corpus_of [n] uint16 (index into `blocks` and
-    `corpora`), seconds [n] float32, digest.
+    Attributes: lengths [n] uint32, block_of [n] uint8 and corpus_of [n] uint16 (index into `blocks` and `corpora`),
+    digest.
     """
 
     def __init__(self, path: str | Path, vocabulary: str | Path | None = None):
@@ -215,8 +215,6 @@ class Selection:
         self.blocks = sorted({b for s in self.stores for b in s.blocks})
         self.corpora = sorted({c for s in self.stores for c in s.corpora})
         self.lengths = np.concatenate([s.lengths for s in self.stores])[self._documents]
-        self.units = np.concatenate([s.units for s in self.stores])[self._documents]
-        self.seconds = np.concatenate([s.seconds for s in self.stores])[self._documents]
         self.block_of = self._named("blocks", "block_of", np.uint8)
         self.corpus_of = self._named("corpora", "corpus_of", np.uint16)
 
@@ -226,6 +224,10 @@ class Selection:
     @property
     def tokens(self) -> int:
         return int(self.lengths.sum(dtype=np.int64))
+
+    def column(self, name: str) -> np.ndarray:
+        """A column of the stores' documents (`store.TABLE`) for those chosen."""
+        return np.concatenate([s.column(name) for s in self.stores])[self._documents]
 
     def document(self, i: int) -> tuple[np.ndarray, np.ndarray]:
         """(ids, kinds) of the i-th chosen document."""

@@ -26,22 +26,25 @@ def statistics(selection: Selection) -> dict:
         "longest": int(selection.lengths.max()),
         "digest": selection.digest,
     }
+    units, seconds = selection.column("units"), selection.column("seconds")
     for key, numbers in (("blocks", selection.block_of), ("corpora", selection.corpus_of)):
         names = getattr(selection, key)
-        out[key] = {name: _part(selection, np.flatnonzero(numbers == i)) for i, name in enumerate(names)}
+        out[key] = {
+            name: _part(selection, units, seconds, np.flatnonzero(numbers == i)) for i, name in enumerate(names)
+        }
         out[key] = {name: part for name, part in out[key].items() if part["documents"]}
     return out
 
 
-def _part(selection: Selection, of: np.ndarray) -> dict:
-    tokens, units = (int(getattr(selection, name)[of].sum(dtype=np.int64)) for name in ("lengths", "units"))
-    unknown = int(selection.units[of][selection.seconds[of] == 0].sum(dtype=np.int64))
+def _part(selection: Selection, units: np.ndarray, seconds: np.ndarray, of: np.ndarray) -> dict:
+    tokens = int(selection.lengths[of].sum(dtype=np.int64))
+    unknown = int(units[of][seconds[of] == 0].sum(dtype=np.int64))
     return {
         "documents": len(of),
         "tokens": tokens,
         "share": round(tokens / selection.tokens, 4),
-        "units": units,
-        "hours": round(float(selection.seconds[of].sum(dtype=np.float64)) / 3600, 2),
+        "units": int(units[of].sum(dtype=np.int64)),
+        "hours": round(float(seconds[of].sum(dtype=np.float64)) / 3600, 2),
         "hours_from_units": round(unknown / UNITS_PER_HOUR, 2),
     }
 

@@ -51,8 +51,8 @@ def vocabulary_digest(path: str | Path) -> str:
 class TokenStore:
     """One tokenized corpus, opened.
 
-    Attributes: folder, index (dict), blocks and corpora (names in alphabetical order), lengths and units [n] uint32,
-    seconds [n] float32, block_of and corpus_of [n] uint8 and uint16 (index into the names), digest (of all its bytes).
+    Attributes: folder, index (dict), blocks and corpora (names in alphabetical order), lengths [n] uint32,
+    block_of and corpus_of [n] uint8 and uint16 (index into the names), digest (of all its bytes).
     """
 
     def __init__(self, folder: str | Path, vocabulary: str | Path | None = None):
@@ -84,8 +84,6 @@ class TokenStore:
         self._firsts = np.cumsum([0, *(s["documents"] for s in self._shards)]).tolist()
         tables = [self._table(s) for s in self._shards]
         self.lengths = _joined([t["length"] for t in tables], np.uint32)
-        self.units = _joined([t["units"] for t in tables], np.uint32)
-        self.seconds = _joined([t["seconds"] for t in tables], np.float32)
         self.block_of = _joined(
             [self._global(t["block"], s["blocks"], self.blocks) for t, s in self._pairs(tables)], np.uint8
         )
@@ -102,6 +100,10 @@ class TokenStore:
     @property
     def tokens(self) -> int:
         return int(self.lengths.sum(dtype=np.int64))
+
+    def column(self, name: str) -> np.ndarray:
+        """A column of TABLE for all documents, read anew: training needs neither seconds nor units in memory."""
+        return _joined([self._table(s)[name] for s in self._shards], TABLE[name])
 
     def document(self, i: int) -> tuple[np.ndarray, np.ndarray]:
         """(ids, kinds) of document i, as views of the mapped files."""
