@@ -1,6 +1,7 @@
 """Corpora of the hub, prepared through the real client against the loopback hub."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from server import Hub
 
 from spire.audio import load_utterance
 from spire.datasets import transcripts
-from spire.datasets.catalog import read_facts
+from spire.datasets.catalog import Split, read_facts
 from spire.datasets.local import ManifestCorpus
 from spire.datasets.prepare import prepare
 from spire.datasets.prepared import begun_commit, join
@@ -167,7 +168,7 @@ def gigaspeech() -> dict[str, bytes]:
         "<FOO> A",
     ]
     columns = {"segment_id": lambda n: f"POD{n}", "text": lambda n: texts[n % 4], "speaker": lambda n: "N/A"}
-    return {"README.md": b"", "xl/train-00000-of-00001.parquet": table(4, kind="WAV", **columns)}
+    return {"README.md": b"", "parquet-data/xl/train-00000-of-00001.parquet": table(4, kind="WAV", **columns)}
 
 
 def test_gated_fails_at_once_with_the_page(hub, tmp_path, monkeypatch):
@@ -208,13 +209,26 @@ def test_missing_revision_repository_files_and_columns(hub, tmp_path):
 
 def test_the_promised_number_of_utterances_is_checked(hub, tmp_path):
     hub.commit(NAME, librispeech())
-    facts = read_facts(CORPORA / "librispeech.yml")
+    facts = read_facts(description("librispeech", tmp_path))
+    facts = replace(facts, splits={"test.clean": Split(facts.splits["test.clean"].files, 2620)})
     with pytest.raises(UserError, match="6 utterances, but it has 2620"):
-        prepare(facts, open_source(facts, "test.clean", revision="main"), tmp_path / "out")
+        prepare(facts, open_source(facts, "test.clean"), tmp_path / "out")
     assert not (tmp_path / "out/manifest.jsonl").exists()
-    assert (
-        prepare(facts, open_source(facts, "test.clean", revision="main"), tmp_path / "few", limit=4)["utterances"] == 4
-    )
+    few = prepare(facts, open_source(facts, "test.clean"), tmp_path / "few", limit=4)
+    assert few["utterances"] == 4
+
+
+def test_a_file_that_somebody_vouched_for_is_that_file(hub, tmp_path):
+    hub.commit(NAME, librispeech())
+    with pytest.raises(UserError, match="not sha256:7113aa4c"):
+        open_source(read_facts(CORPORA / "librispeech.yml"), "test.clean", revision="main")
+
+
+def test_a_branch_that_moves_during_a_run_changes_nothing(hub, tmp_path):
+    first = hub.commit(NAME, librispeech(parts=3))
+    hub.fail("GET /lfs", skip=1, action=lambda: hub.commit(NAME, librispeech(parts=1)))
+    summary = made("librispeech", tmp_path, "test.clean", tmp_path / "out")
+    assert summary["commit"] == first and summary["utterances"] == 9
 
 
 def test_streamed_rows_equal_fetched_ones(hub, tmp_path):

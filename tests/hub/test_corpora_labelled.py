@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from corpora_made import PROJECT, librispeech, table
+from corpora_made import PROJECT, description, librispeech, table
 from server import Hub
 
 from spire.datasets.catalog import read_facts
@@ -74,7 +74,8 @@ def test_what_cannot_be_loaded_says_what_to_do(hub, tmp_path, name, hint):
 
 def test_a_prepared_corpus_is_labelled_from_its_archives(hub, tmp_path, monkeypatch):
     hub.use(monkeypatch, tmp_path)
-    facts = read_facts(PROJECT / "configs/corpora/librispeech.yml")
+    hub.commit("openslr/librispeech_asr", librispeech(), branch="main")
+    facts = read_facts(description("librispeech", tmp_path))
     prepare(facts, open_source(facts, "test.clean"), tmp_path / "corpus", limit=5)
     centroids = np.random.default_rng(0).standard_normal((20, 39)).astype(np.float32)
     save(tmp_path / "k.safetensors", KMeans(centroids, {}))

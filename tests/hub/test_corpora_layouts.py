@@ -236,5 +236,5 @@ def test_the_page_has_every_corpus():
         assert f" {facts.gate} " in row, path.stem
         assert facts.gate == "none" or facts.page.rstrip("/") in page
     pinned = {path.stem for path in CORPORA.glob("*.yml") if read_facts(path).pinned}
-    (said,) = re.findall(r"((?:`\w+`(?:, | and )?)+) are\s+pinned to commits", page)
+    (said,) = re.findall(r"((?:`\w+`(?:,\s| and\s)?)+) are\s+pinned to commits", page)
     assert set(re.findall(r"`(\w+)`", said)) == pinned

@@ -12,6 +12,7 @@ revision it is taken at, which files make a split, and which columns hold what. 
     table        of an archive corpus: file, key, header, delimiter
     clean        names of spire.datasets.transcripts.CLEANERS, in order
     microphone   of VCTK: mic1 or mic2
+    checksums    path: SHA-256 of files that somebody has vouched for, whatever a hub or a mirror says
     manual       what a person has to do; shown when the corpus cannot be had
 """
 
@@ -33,7 +34,7 @@ HUB_READERS = ("parquet", "archive")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 _TEXTS = ("name", "licence", "gate", "page", "phase", "reader", "language")
 _MORE = ("hours", "repository", "revision", "splits", "columns", "translations", "targets", "table", "clean", "manual")
-_KEYS = (*_TEXTS, *_MORE, "microphone")
+_KEYS = (*_TEXTS, *_MORE, "microphone", "checksums")
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class CorpusFacts:
     clean: tuple[str, ...] = ()
     manual: str = ""
     microphone: str = ""
+    checksums: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def pinned(self) -> bool:
@@ -119,6 +121,7 @@ def read_facts(path: str | Path) -> CorpusFacts:
         clean=clean,
         manual=" ".join((values.get("manual") or "").split()),
         microphone=values.get("microphone") or "",
+        checksums=_texts(values, "checksums", path),
     )
 
 
@@ -141,5 +144,5 @@ def _splits(value: Any, path: Path) -> dict[str, Split]:
 def _texts(values: dict, key: str, path: Path) -> dict[str, str]:
     mapping = values.get(key) or {}
     if not isinstance(mapping, dict) or not all(isinstance(v, str) for v in mapping.values()):
-        raise UserError(f"{path}: {key} must map names to columns")
+        raise UserError(f"{path}: {key} must map names to text")
     return {str(name): column for name, column in mapping.items()}

@@ -72,6 +72,11 @@ def _hub_parts(
 ) -> list[Part]:
     there = repository.files()
     files = repository.matching(patterns, there)
+    for file in files:
+        expected = facts.checksums.get(file.path)
+        if expected and file.digest != f"sha256:{expected}":
+            hint = f"another revision or a changed mirror; {facts.page} shows the file's history"
+            raise UserError(f"{repository.name}: {file.path} is {file.digest}, not sha256:{expected}", hint)
     # A listing is public where the files are not: better now than in a job of the night.
     repository.check_access(files[0])
     if facts.reader == "archive":
