@@ -287,6 +287,15 @@ def test_a_snapshot_on_disk_serves_without_a_network(tmp_path, monkeypatch):
     assert prepare(facts, source, tmp_path / "out")["utterances"] == 6
 
 
+def test_utterances_without_a_name_are_numbered_by_file_and_row(hub, tmp_path):
+    hub.commit(NAME, librispeech())
+    facts = read_facts(description("librispeech", tmp_path))
+    facts = replace(facts, columns={"text": "text", "audio": "audio"})
+    prepare(facts, open_source(facts, "test.clean"), tmp_path / "out")
+    found = [u.id for u in read_manifest(tmp_path / "out/manifest.jsonl")]
+    assert found[1:4] == ["00000-000001", "00000-000002", "00001-000000"]
+
+
 def test_unreadable_rows_and_repeated_ids(hub, tmp_path):
     columns = {"id": lambda n: "same", "text": lambda n: "a" if n else "", "speaker_id": lambda n: 1}
     hub.commit(NAME, {"all/test.clean/0.parquet": table(3, **columns)})

@@ -74,4 +74,4 @@ def test_a_failed_task_goes_on_from_its_last_attempt(tmp_path):
         assert done.returncode == 0, done.stderr[-3000:]
         assert len(hub.asked("GET /lfs")) == before + 1
     found = read_manifest(tmp_path / "out/speech_corpus/Corpus.mls_train/corpus/manifest.jsonl")
-    assert [u.id for u in found] == ["00000-000000", "00000-000001", "00001-000000", "00001-000001"]
+    assert [u.id for u in found] == [f"utterance{n}" for n in range(4)]
