@@ -33,7 +33,7 @@ class NoVocabulary:
 
     bos, pad = 1, 2
 
-    def save(self, folder):
+    def save(self, folder, eos=None):
         (Path(folder) / "saved").touch()
 
 

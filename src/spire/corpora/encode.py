@@ -60,5 +60,5 @@ def encode_line(line: dict, vocab: Vocabulary) -> tuple[list[int], list[bool]]:
 
 def unit_mask(ids: list[int], vocab: Vocabulary) -> list[bool]:
     """True where an id is a speech unit (pretraining may weigh their loss differently)."""
-    first, end = vocab.layout.first_unit, vocab.layout.first_unit + vocab.layout.units
-    return [first <= i < end for i in ids]
+    units = vocab.unit_ids
+    return [i in units for i in ids]

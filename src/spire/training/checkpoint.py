@@ -117,4 +117,4 @@ def write_model(model: Llama, vocabulary, folder: Path, eos: int) -> None:
     }
     for name, content in (("config.json", config), ("generation_config.json", generation)):
         (folder / name).write_text(json.dumps(content, indent=1) + "\n", "utf-8")
-    vocabulary.save(folder)
+    vocabulary.save(folder, eos)

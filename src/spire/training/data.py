@@ -53,7 +53,7 @@ def tokenize(path: str | Path, vocabulary, folder: str | Path, max_length: int) 
     from spire.corpora.encode import encode_line
 
     folder = Path(folder)
-    first, last = vocabulary.layout.first_unit, vocabulary.layout.first_unit + vocabulary.layout.units
+    units = vocabulary.unit_ids
     tokens, kinds = array("i"), bytearray()
     offsets, block_of, blocks, dropped = [0], [], {}, 0
     with (
@@ -78,7 +78,7 @@ def tokenize(path: str | Path, vocabulary, folder: str | Path, max_length: int) 
                 continue
             tokens.extend(ids)
             kinds.extend(
-                NO_LOSS if not m else UNIT_LOSS if first <= i < last else TEXT_LOSS
+                NO_LOSS if not m else UNIT_LOSS if i in units else TEXT_LOSS
                 for i, m in zip(ids, mask, strict=True)
             )
             offsets.append(offsets[-1] + len(ids))

@@ -56,7 +56,7 @@ def write_model(
     described |= {"architectures": ["LlamaForCausalLM"], "dtype": str(dtype).removeprefix("torch.")}
     for name, content in (("config.json", described), ("generation_config.json", ends | {"do_sample": False})):
         (folder / name).write_text(json.dumps(content, indent=1) + "\n", "utf-8")
-    vocabulary.save(folder)
+    vocabulary.save(folder, eos)
 
 
 def _plan(parameters: dict[str, torch.nn.Parameter], dtype: torch.dtype, file_bytes: int) -> list[list[str]]:
