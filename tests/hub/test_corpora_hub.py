@@ -1,6 +1,9 @@
 """Corpora of the hub, prepared through the real client against the loopback hub."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -160,6 +163,21 @@ def test_interrupted_at_any_utterance_the_bytes_are_the_same(hub, tmp_path, monk
         assert content(out) == content(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("request_number", (1, 3))
+def test_killed_at_any_request_the_bytes_are_the_same(hub, tmp_path, request_number):
+    hub.commit(NAME, librispeech())
+    corpus = description("librispeech", tmp_path)
+    made("librispeech", tmp_path, "test.clean", tmp_path / "whole")
+    command = [sys.executable, "scripts/data_corpus.py", "--corpus", str(corpus), "--split", "test.clean"]
+    environment = os.environ | hub.environment(tmp_path)
+    process = subprocess.Popen([*command, "--out", str(tmp_path / "out")], cwd=PROJECT, env=environment)
+    match, skip = ("api/datasets", "GET /lfs")[request_number // 2], request_number % 2
+    hub.fail(match, skip=skip, action=process.kill, cut=2000)
+    assert process.wait(timeout=60) == -9
+    made("librispeech", tmp_path, "test.clean", tmp_path / "out")
+    assert content(tmp_path / "out") == content(tmp_path / "whole")
+
+
 def gigaspeech() -> dict[str, bytes]:
     texts = [
         "AS THEY'RE LEAVING <COMMA> CAN KASH ASIDE <QUESTIONMARK>",
@@ -307,8 +325,6 @@ def test_unreadable_rows_and_repeated_ids(hub, tmp_path):
 
 
 def test_the_script(hub, tmp_path, capsys):
-    import sys
-
     sys.path.append(str(PROJECT / "scripts"))
     import data_corpus
 

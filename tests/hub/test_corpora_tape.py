@@ -1,6 +1,7 @@
 """corpora.tape: reads without a warning, plans every corpus, and fetches one from the loopback hub."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -75,3 +76,11 @@ def test_a_failed_task_goes_on_from_its_last_attempt(tmp_path):
         assert len(hub.asked("GET /lfs")) == before + 1
     found = read_manifest(tmp_path / "out/speech_corpus/Corpus.mls_train/corpus/manifest.jsonl")
     assert [u.id for u in found] == [f"utterance{n}" for n in range(4)]
+
+
+def test_the_configuration_of_the_page_is_planned(tmp_path):
+    page = (PROJECT / "docs/corpora.md").read_text()
+    (text,) = re.findall(r"```tape\n(.*?)```", page, re.S)
+    (tmp_path / "my.tconf").write_text(text)
+    done = run("-C", str(tmp_path / "my.tconf"), "-O", str(tmp_path / "out"), "-p", "mls", "--dry-run")
+    assert "65 of 65 tasks would run" in done.stdout + done.stderr

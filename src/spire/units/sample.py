@@ -43,7 +43,7 @@ def sample_frames(encoder: Encoder, manifest: Path, frames: int, seed: int) -> n
 
 def _waveforms(utterances: Sequence[Utterance], problems: list[Decoded]) -> Iterator[np.ndarray]:
     """Their samples, empty for what cannot be read, which goes to `problems`."""
-    items = (Item(u.id, Reference(str(u.audio_path), u.start, u.duration)) for u in utterances)
+    items = (Item(u.id, Reference(str(u.audio_path), u.start, u.duration, *u.stretch)) for u in utterances)
     for found in decoded(items):
         if found.reason:
             problems.append(found)
