@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,6 +56,8 @@ def test_librispeech_end_to_end(hub, tmp_path):
     for n, u in enumerate(utterances):
         samples = load_utterance(u)
         assert len(samples) / 16_000 == pytest.approx(u.duration, abs=1e-4) == pytest.approx(0.1 + 0.01 * n)
+    with tarfile.open(tmp_path / "out/audio/00001.tar") as archive:
+        assert [(m.offset_data, m.size) for m in archive] == [u.stretch for u in utterances[3:]]
     items = list(ManifestCorpus(tmp_path / "out/manifest.jsonl").items(0, 6))
     assert all(len(i.reference.samples()) for i in items)
     assert not list((tmp_path / "out").glob(".*"))
