@@ -66,6 +66,7 @@ bench: $(ENV)/.complete
 	$(ENV)/bin/python benchmarks/slurm.py
 	$(ENV)/bin/python benchmarks/units.py
 	$(ENV)/bin/python benchmarks/kmeans.py
+	$(ENV)/bin/python benchmarks/training.py
 
 fuzz: $(ENV)/.complete
 	nice $(ENV)/bin/python benchmarks/fuzz_syntax.py $(MUTANTS) --seed $(SEED) --save out/fuzz
