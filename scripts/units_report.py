@@ -3,6 +3,10 @@
     python scripts/units_report.py --units out/units --kmeans out/kmeans.safetensors \
         --manifest seen=out/seen/manifest.jsonl --manifest unseen=out/unseen/manifest.jsonl --out out/units.json
 
+Without --manifest all corpora, or parts of them, that the folder of labels holds are measured, without phones:
+
+    python scripts/units_report.py --units out/units --kmeans kmeans_model --out out/units.json
+
 Inertia needs features (of units_features.py), agreement the labels of the same audio made in another way:
 
     python scripts/units_report.py --kmeans out/kmeans.safetensors --features dev=out/features/dev \
@@ -29,17 +33,26 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--kmeans", type=Path, required=True)
     parser.add_argument("--units", type=Path, help="folder of units_label.py")
     parser.add_argument(
-        "--manifest", action="extend", nargs="+", default=[], metavar="NAME=PATH", help="what it labels"
+        "--manifest",
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="NAME=PATH",
+        help="what it labels, with phone times; default: all labels in the folder, without phones",
     )
-    parser.add_argument("--compare", type=Path, help="folder of units_label.py: the same manifests, labelled otherwise")
+    parser.add_argument("--compare", type=Path, help="folder of units_label.py: the same audio, labelled otherwise")
     parser.add_argument("--features", action="extend", nargs="+", default=[], metavar="NAME=FOLDER", help="for inertia")
     parser.add_argument("--frames", type=int, default=0, help="measure inertia on about this many frames (0: all)")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args(argv)
-    if bool(args.units) != bool(args.manifest) or not (args.units or args.features):
-        raise UserError("nothing to measure", hint="give --units with --manifest, or --features, or both")
+    if not (args.units or args.features):
+        raise UserError("nothing to measure", hint="give --units, --features, or both")
+    if (args.manifest or args.compare) and not args.units:
+        raise UserError("--manifest and --compare are about labels", hint="give --units FOLDER with them")
     kmeans = open_kmeans(args.kmeans)
-    result = report(args.units, kmeans, named_manifests(args.manifest), args.compare)
+    result = {"clusters": kmeans.clusters, "kmeans": dict(sorted(kmeans.metadata.items())), "splits": {}}
+    if args.units:
+        result = report(args.units, kmeans, named_manifests(args.manifest), args.compare)
     folders = {name: FeatureFolder(path) for name, path in named_corpora(args.features, "--features").items()}
     if folders:
         result["features"] = {

@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+import units_label
 import units_report
 
+from spire.audio import write_wav
 from spire.errors import UserError
 from spire.manifest import Utterance, write_manifest
 from spire.units.corpora import ArrayFrames
@@ -160,7 +162,44 @@ def test_the_command_writes_all_of_it(corpus, capsys):
     for given_ in (labels, features):
         assert units_report.main([*args, *given_]) == 0
     (corpus / "r.json").unlink()
-    for given_ in ([], labels[:2], labels[2:]):
-        with pytest.raises(UserError, match="nothing to measure"):
+    without = [
+        ([], "nothing to measure"),
+        (labels[2:], "nothing to measure"),
+        ([*features, *labels[2:]], "about labels"),
+        (labels[:2], "no labels in it"),
+    ]
+    for given_, message in without:
+        with pytest.raises(UserError, match=message):
             units_report.main([*args, *given_])
     assert not (corpus / "r.json").exists()
+
+
+def test_labels_without_a_manifest_are_measured_whole_and_in_parts(tmp_path):
+    rng = np.random.default_rng(0)
+    for i in range(6):
+        write_wav(tmp_path / f"audio/{i}.wav", 0.1 * rng.standard_normal(8000 + 1600 * i))
+    (tmp_path / "audio/bad.wav").write_bytes(b"no audio")
+    save(tmp_path / "k", KMeans(rng.standard_normal((20, 39)).astype(np.float32), {}))
+    label = ["--encoder", "mfcc", "--kmeans", str(tmp_path / "k"), "--corpus", f"speech={tmp_path}/audio"]
+    measure = ["--kmeans", str(tmp_path / "k"), "--out", str(tmp_path / "r.json"), "--units"]
+
+    def splits(folder):
+        assert units_report.main([*measure, str(tmp_path / folder)]) == 0
+        return json.loads((tmp_path / "r.json").read_text())["splits"]
+
+    units_label.main([*label, "--out", str(tmp_path / "whole")])
+    whole = splits("whole")["speech"]
+    assert whole["utterances"] == 7 and whole["empty"] == 1
+    assert whole["seconds"] == pytest.approx(sum(0.5 + 0.1 * i for i in range(6)))
+    units_label.main([*label, "--form", "indices", "--no-dedup", "--out", str(tmp_path / "other")])
+    assert splits("other")["speech"] == whole
+    for part in (1, 2):
+        units_label.main([*label, "--shard", f"{part}/2", "--out", str(tmp_path / "parts")])
+    parts = splits("parts")
+    assert list(parts) == ["speech.00001-of-00002", "speech.00002-of-00002"]
+    for key in ("utterances", "empty", "frames", "units"):
+        assert sum(part[key] for part in parts.values()) == whole[key]
+    lines = (tmp_path / "other/speech.units").read_text()
+    (tmp_path / "other/speech.units").write_text(lines.replace(" ", "  ", 1))
+    with pytest.raises(UserError, match="differs from the frames file"):
+        splits("other")

@@ -23,21 +23,31 @@ from spire.manifest import Utterance, read_manifest
 from spire.units.agreement import agreement
 from spire.units.kmeans import KMeans
 from spire.units.label import read_frames
+from spire.units.label_files import read_record
+from spire.units.lines import LineForm
 from spire.units.mfcc import HOP, WINDOW
-from spire.units.text import deduplicate, from_pua
+from spire.units.text import deduplicate
 
 RATE = 16_000
 
 
 def report(units: Path, kmeans: KMeans, manifests: dict[str, Path], compare: Path | None = None) -> dict:
     """{"clusters", "kmeans": metadata, "splits": {name: measures}}; with `compare`, another folder of labels of the
-    same manifests, each split's "agreement". UserError when files and manifests disagree."""
+    same audio, each split's "agreement". Without manifests every corpus, or part of one, that the folder holds the
+    labels of is a split, and has no phones. UserError when the files disagree, or there is nothing."""
     splits = {}
-    for name, path in manifests.items():
+    for name, path in (manifests or _labelled(Path(units))).items():
         splits[name] = _split(Path(units), name, path, kmeans.clusters)
         if compare is not None:
             splits[name]["agreement"] = _agreement(Path(units), Path(compare), name)
     return {"clusters": kmeans.clusters, "kmeans": dict(sorted(kmeans.metadata.items())), "splits": splits}
+
+
+def _labelled(units: Path) -> dict[str, None]:
+    records = [read_record(path) for path in sorted(units.glob("*.labels.json"))]
+    if not records:
+        raise UserError(f"{units}: no labels in it", hint="give the --out folder of units_label.py or units_join.py")
+    return {record.shard.stem(record.name): None for record in records}
 
 
 def _agreement(units: Path, compare: Path, name: str) -> dict:
@@ -45,29 +55,33 @@ def _agreement(units: Path, compare: Path, name: str) -> dict:
     labels = read_frames(units / file), read_frames(compare / file)
     if len(labels[0]) != len(labels[1]):
         reason = f"{compare / file}: {len(labels[1])} utterances, {units / file} has {len(labels[0])}"
-        raise UserError(reason, hint="label the same manifest in both ways")
+        raise UserError(reason, hint="label the same audio in both ways")
     try:
         return agreement(*labels)
     except ValueError as e:
         raise UserError(f"{compare / file}: {e}", hint="label the same audio in both ways") from e
 
 
-def _split(units: Path, name: str, manifest: Path, clusters: int) -> dict:
-    utterances = read_manifest(manifest)
+def _split(units: Path, name: str, manifest: Path | None, clusters: int) -> dict:
+    path = units / f"{name}.labels.json"
+    record = read_record(path) if manifest is None or path.exists() else None
     frames = read_frames(units / f"{name}.frames.npz")
+    utterances = [] if manifest is None else read_manifest(manifest)
+    expected = (path, record.counts["utterances"]) if manifest is None else (manifest, len(utterances))
+    form = LineForm(record.identity["form"], record.identity["deduplicated"] == "true") if record else LineForm()
+    _check_lines(units / f"{name}.units", *expected, frames, form)
     deduplicated = [deduplicate(ids) for ids in frames]
-    _check_lines(units / f"{name}.units", manifest, len(utterances), deduplicated)
     flat = np.concatenate([np.zeros(0, np.int32), *frames])
     if len(flat) and flat.max() >= clusters:
         raise UserError(f"{units}: label {flat.max()} of {clusters} clusters", hint="give the k-means of these labels")
-    seconds = sum(u.duration for u in utterances)
+    seconds = record.counts["samples"] / RATE if manifest is None else sum(u.duration for u in utterances)
     kept = np.array([i for ids in deduplicated for i in ids], np.int64)
     bits = entropy_bits(np.bincount(kept, minlength=clusters))
     counts = np.bincount(flat, minlength=clusters)
     in_use = int((counts > 0).sum())
     rate = len(kept) / seconds if seconds else 0.0
     measures = {
-        "utterances": len(utterances),
+        "utterances": len(frames),
         "empty": sum(not len(ids) for ids in frames),
         "seconds": round(seconds, 3),
         "frames": len(flat),
@@ -84,20 +98,20 @@ def _split(units: Path, name: str, manifest: Path, clusters: int) -> dict:
         "bits_per_second_given_previous": rate * conditional_bits(deduplicated, clusters),
         "bits_per_second_fixed": rate * float(np.log2(clusters)),
     }
-    return measures | phone_measures(frames, utterances, clusters)
+    return measures if manifest is None else measures | phone_measures(frames, utterances, clusters)
 
 
-def _check_lines(path: Path, manifest: Path, utterances: int, deduplicated: list[list[int]]) -> None:
+def _check_lines(path: Path, source: Path, utterances: int, frames: list[np.ndarray], form: LineForm) -> None:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as e:
         raise UserError(f"{path}: no such file", hint="make it with units_label.py") from e
     lines = text.removesuffix("\n").split("\n") if text else []
-    if not len(lines) == len(deduplicated) == utterances:
-        counts = f"{len(lines)} lines, {len(deduplicated)} label lists, {utterances} utterances in {manifest}"
-        raise UserError(f"{path}: {counts}", hint="label this manifest again with units_label.py")
-    for number, (line, ids) in enumerate(zip(lines, deduplicated, strict=True), 1):
-        if from_pua(line) != ids:
+    if not len(lines) == len(frames) == utterances:
+        counts = f"{len(lines)} lines, {len(frames)} label lists, {utterances} utterances in {source}"
+        raise UserError(f"{path}: {counts}", hint="label this corpus again with units_label.py")
+    for number, (line, ids) in enumerate(zip(lines, frames, strict=True), 1):
+        if line != form.line(form.units(ids)):
             raise UserError(f"{path}:{number}: differs from the frames file", hint="files of two runs: label again")
 
 
