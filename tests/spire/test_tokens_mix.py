@@ -158,20 +158,20 @@ def test_updates_hold_every_document_once_whole(lengths, count):
         drawn += 1
         return (drawn - 1, lengths[drawn - 1] if drawn <= len(lengths) else 1, 0)
 
-    packer, seen, update = Packer(64, count), {}, 0
-    first_drawn: dict[int, int] = {}
+    packer, seen, update = Packer(64, count, lookahead=20), {}, 0
+    oldest = -1
     while not all(i in seen for i in range(len(lengths))):
         rows = packer.update(draw)
-        assert len(rows) <= count and all(sum(size for _, size, _ in row) <= 64 for row in rows)
+        assert all(sum(size for _, size, _ in row) <= 64 for row in rows)
         for row in rows:
             for document, size, _ in row:
                 assert document not in seen, "a document came twice"
                 assert size == (lengths[document] if document < len(lengths) else 1)
                 seen[document] = update
-        for document, _, _ in packer.waiting:
-            first_drawn.setdefault(document, update)
+        assert len(rows) == count
+        assert oldest < 0 or oldest in seen, "the oldest in line is always taken"
+        oldest = packer.waiting[0][0]
         update += 1
-    assert all(seen[d] - u <= 2 + 256 // count for d, u in first_drawn.items() if d in seen)
 
 
 @settings(max_examples=60, deadline=None)
@@ -227,22 +227,27 @@ def test_a_restored_stream_goes_on_bit_for_bit(stores, tmp_path):
 
 def test_batches_hold_the_mixture(stores, tmp_path):
     mix(groups(stores), tmp_path / "mixed", Settings(40_000, passes=9))
-    stream = PackedStream(Selection(tmp_path / "mixed"), 512, 8, seed=1)
+    stream = PackedStream(Selection(tmp_path / "mixed"), 512, 32, seed=1)
     mono = stream.blocks.index("mono")
     shares = []
     for _ in range(8):
         batch = next(stream)
         shares.append((batch.blocks[: batch.tokens] == mono).mean())
-    assert max(shares) - min(shares) < 0.08
+    assert np.mean(shares) == pytest.approx(1 / 6 * 3 / 4, abs=0.01) and np.ptp(shares) < 0.05, shares
 
 
-def test_waste_is_small(tmp_path):
-    """Lengths like those of speech with transcripts: less than 0.5 % of the rows stays empty."""
+@pytest.mark.parametrize("like", ["giga", "mls"])
+def test_waste_is_small(tmp_path, like):
+    """Lengths like those of GigaSpeech and of MLS, which only chosen pairs pack well."""
     rng = np.random.default_rng(0)
-    lengths = np.clip(rng.lognormal(5.3, 0.7, 20_000), 10, 1024).astype(int).tolist()
+    lengths = {
+        "giga": np.clip(rng.lognormal(5.3, 0.7, 20_000), 10, 1024),
+        "mls": rng.uniform(390, 780, 10_000),
+    }[like]
+    lengths = lengths.astype(int).tolist()
     stream = PackedStream(Selection(make_store(tmp_path / "s", lengths, "s")), 4096, 32, seed=1)
     used = sum(next(stream).tokens for _ in range(20))
-    assert used / (20 * 32 * 4096) > 0.995
+    assert used / (20 * 32 * 4096) > 0.998
 
 
 def test_rows_too_short_for_a_document_are_refused(stores):

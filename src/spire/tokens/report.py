@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from spire.tokens.mix import Selection
-from spire.tokens.rows import Packer
+from spire.tokens.rows import LOOKAHEAD, Packer
 from spire.training.data import order
 
 # Deduplicated units of an hour of speech: 645M for 5.1K hours (papers 1.2).
@@ -65,7 +65,7 @@ def waste(selection: Selection, length: int, rows: int, updates: int, seed: int)
         position += 1
         return document, int(lengths[document]), 0
 
-    packer, used, packed = Packer(length, rows), 0, 0
+    packer, used, packed = Packer(length, rows, min(LOOKAHEAD, len(lengths) // 16)), 0, 0
     updates = max(1, min(updates, selection.tokens // (length * rows)))
     for _ in range(updates):
         for row in packer.update(draw):

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 from bisect import bisect_right
 from collections.abc import Iterable
 from pathlib import Path
@@ -112,10 +113,7 @@ class TokenStore:
         shard = bisect_right(self._firsts, i) - 1
         if shard not in self._maps:
             stem = self.folder / self._shards[shard]["stem"]
-            self._maps[shard] = (
-                np.memmap(f"{stem}.tokens", self._dtype, "r"),
-                np.memmap(f"{stem}.kinds", np.uint8, "r"),
-            )
+            self._maps[shard] = _mapped(f"{stem}.tokens", self._dtype), _mapped(f"{stem}.kinds", np.dtype(np.uint8))
         ids, kinds = self._maps[shard]
         start = int(self._starts[i])
         stop = start + int(self.lengths[i])
@@ -147,6 +145,14 @@ class TokenStore:
     @staticmethod
     def _global(local: np.ndarray, names: list[str], all_names: list[str]) -> np.ndarray:
         return np.asarray([all_names.index(n) for n in names], np.uint16)[local]
+
+
+def _mapped(path: str, dtype: np.dtype) -> np.ndarray:
+    with open(path, "rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    # Documents are read in random order: reading ahead would fetch a hundred times what is used.
+    mapped.madvise(mmap.MADV_RANDOM)
+    return np.frombuffer(mapped, dtype)
 
 
 def file_digest(path: Path) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 
 from spire.errors import UserError
 from spire.tokens.mix import Selection
-from spire.tokens.rows import Packer
+from spire.tokens.rows import LOOKAHEAD, Packer
 from spire.training.data import Batch, order
 
 
@@ -58,7 +58,8 @@ class PackedStream:
         return {"epoch": self._epoch, "position": self._position, "waiting": [list(w) for w in self._packer.waiting]}
 
     def restore(self, state: dict) -> None:
-        self._packer = Packer(self.length, self.rows)
+        # A small corpus is not drawn out of its order by a long line.
+        self._packer = Packer(self.length, self.rows, min(LOOKAHEAD, len(self.selection) // 16))
         self._packer.waiting.extend(tuple(w) for w in state["waiting"])
         self._epoch, self._position = state["epoch"], state["position"]
         self._order = order(self.selection, self.seed, self._epoch)
@@ -84,5 +85,5 @@ class PackedStream:
                 positions[at] = np.arange(length)
                 blocks[at] = self.selection.block_of[document]
                 starts.append(at.stop)
-        epoch = min(epoch for row in packed for _, _, epoch in row)
+        epoch = max(epoch for row in packed for _, _, epoch in row)
         return PackedBatch(ids, positions, kinds, blocks, starts, epoch, rows)
