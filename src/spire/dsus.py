@@ -99,7 +99,10 @@ class Labeler:
         """The units of each of `wavs`, in order, as `label`; reads ahead as far as batches pay, never the whole input.
 
         `workers` processes decode files. One that cannot be read gives an empty result, and `problems` says why.
+        UserError when `wavs` is a single path.
         """
+        if isinstance(wavs, str | bytes | Path):
+            raise UserError(f"{str(wavs)[:80]!r} is one utterance", hint="label(...), or label_many([...])")
         self.problems = []
         for labels in self.encoder.label_stream(self._waves(wavs, sampling_rate, workers), self.kmeans):
             units = self._form.units(labels)

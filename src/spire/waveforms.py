@@ -14,11 +14,11 @@ from spire.errors import UserError
 def as_waveform(wav: object, sampling_rate: int = RATE) -> np.ndarray:
     """float32 [N] at 16 kHz.
 
-    wav: the path of an audio file; its bytes; an array, list or tensor of samples at `sampling_rate`, one channel or
-    several ([channels, N] or [N, channels]; the shorter side is taken for the channels, which are averaged); or what
-    the `datasets` library gives: a mapping with `array` and `sampling_rate` or with `bytes` and `path`, or a torchcodec
-    decoder. Integers are scaled by their range, as a sound file's. UserError: unreadable, not finite, of another shape
-    or rate.
+    wav: the path of an audio file; its bytes, or an open binary file; an array, list or tensor of samples at
+    `sampling_rate`, one channel or several ([channels, N] or [N, channels]; the shorter side is taken for the channels,
+    which are averaged); or what the `datasets` library gives: a mapping with `array` and `sampling_rate` or with
+    `bytes` and `path`, or a torchcodec decoder. Integers are scaled by their range, as a sound file's. UserError:
+    unreadable, not finite, of another shape or rate.
     """
     if isinstance(wav, str | Path):
         return read_audio(wav)
@@ -26,6 +26,11 @@ def as_waveform(wav: object, sampling_rate: int = RATE) -> np.ndarray:
         return read_audio_bytes(bytes(wav), "audio bytes")
     if isinstance(wav, Mapping):
         return _from_mapping(wav)
+    if callable(getattr(wav, "read", None)):
+        content = wav.read()
+        if not isinstance(content, bytes):  # of a text file, or a decoder that has a rate of its own
+            raise UserError(f"{type(wav).__name__} does not read bytes", hint="open the file in binary mode")
+        return read_audio_bytes(content, "audio bytes")
     if hasattr(wav, "get_all_samples"):
         decoded = wav.get_all_samples()
         return _from_samples(decoded.data, decoded.sample_rate)

@@ -1,5 +1,6 @@
 """`Labeler` gives the published units for every form of input and checkpoint; paths of published corpora are mended."""
 
+import io
 import json
 import sys
 from pathlib import Path
@@ -115,6 +116,10 @@ def test_label_many_streams_in_order(labeler, published, tmp_path):
         assert list(labeler.label_many(wavs, workers=workers)) == expected
         assert [p["item"] for p in labeler.problems] == [str(tmp_path / "bad.wav"), "4"]
     assert list(labeler.label_many([])) == [] and labeler.problems == []
+    for one in (str(tmp_path / "0.wav"), tmp_path / "0.wav"):
+        with pytest.raises(UserError, match="one utterance"):
+            next(labeler.label_many(one))
+    assert labeler.label(io.BytesIO((tmp_path / "0.wav").read_bytes())) == expected[0]
 
 
 def test_too_short_is_empty(labeler):
@@ -152,6 +157,8 @@ def test_a_kmeans_says_what_it_belongs_to(labeler, tmp_path):
         ({"text": "x"}, "holds no audio"),
         ("nowhere.wav", "no such audio file"),
         (b"no audio", "cannot be read"),
+        (io.BytesIO(b"no audio"), "cannot be read"),
+        (io.StringIO("speech.wav"), "does not read bytes"),
     ],
 )
 def test_what_is_no_waveform(wav, message):

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator
@@ -52,8 +53,8 @@ def write_features(
     The index: part, parts, dim, dtype, rows_per_shard, encoder (its metadata), corpus (its digest), pieces [first,
     stop), utterances, frames, seconds, weight (of the corpus, done so far), shards [{file, rows}], unreadable [{id,
     reason}], finished. An utterance without a frame adds none and is listed under `unreadable`. UserError: settings
-    differ from those of the part's index, a frame is not finite, float16 cannot hold it, or no utterance of the part
-    gives a frame.
+    differ from those of the part's index, a frame is not finite, float16 cannot hold it, or no utterance of the corpus
+    gives a frame. (Of one part among several this is only printed; a folder without frames is refused by its readers.)
     """
     if dtype not in DTYPES:
         raise UserError(f"features cannot be stored as {dtype}", hint="--store " + " or ".join(DTYPES))
@@ -79,7 +80,9 @@ def write_features(
     if index["utterances"] and not index["frames"]:
         first = index["unreadable"][0]
         reason = f"none of {index['utterances']} utterances gave a frame; the first, {first['id']}: {first['reason']}"
-        raise UserError(reason, hint=f"check the audio paths, then remove {folder}")
+        if shard.parts == 1:
+            raise UserError(reason, hint=f"check the audio paths, then remove {folder}")
+        print(f"warning: {reason}", file=sys.stderr, flush=True)
     return index
 
 
