@@ -57,9 +57,10 @@ smoke: $(ENV)/.complete
 
 lint: $(ENV)/.complete
 	$(ENV)/bin/ruff check src scripts tests benchmarks
-	$(ENV)/bin/ducttape main.tape fmt --check label.tape tasks/*.tape tapes/*.tape configs/*.tconf
+	$(ENV)/bin/ducttape main.tape fmt --check label.tape corpora.tape tasks/*.tape tapes/*.tape configs/*.tconf
 	$(ENV)/bin/ducttape main.tape check
 	$(ENV)/bin/ducttape label.tape check
+	$(ENV)/bin/ducttape corpora.tape check
 
 bench: $(ENV)/.complete
 	$(ENV)/bin/python benchmarks/engine.py
