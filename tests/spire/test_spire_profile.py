@@ -93,7 +93,7 @@ def test_every_value_of_the_recipe_has_a_source():
 
 def test_several_nodes():
     words = command(["train.py", "--out", "x"], SLURM | {"CUDA_VISIBLE_DEVICES": "0,1,3", "MASTER_ADDR": "n0"})
-    assert words[1:3] == ["-m", "torch.distributed.run"] and words[-3:] == ["train.py", "--out", "x"]
+    assert words[1:3] == ["-m", "torch.distributed.run"] and words[-4:] == ["--", "train.py", "--out", "x"]
     assert {"--nproc-per-node=3", "--nnodes=2", "--node-rank=1", "--master-addr=n0", "--master-port=21234"} <= {*words}
     other = command(["train.py"], SLURM | {"SLURM_NODEID": "0", "MASTER_ADDR": "n0", "CUDA_VISIBLE_DEVICES": ""})
     assert {"--nproc-per-node=1", "--node-rank=0", "--master-port=21234"} <= {*other}

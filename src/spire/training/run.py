@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import hashlib
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -49,6 +50,8 @@ def run_training(
         return run_scaled(label, args, vocabulary, settings, model_of, eos)
     if args.epochs:
         raise UserError("--epochs is of the scaled engine", hint="give --steps")
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise UserError("the native engine is one process, and several were started", hint="add --engine scaled")
     out = Path(args.out)
     check_run_flags(args)
     interval = Interval.parse(args.checkpoint_every)

@@ -27,10 +27,11 @@ def command(arguments: list[str], environment: Mapping[str, str], gpus: int | No
         raise UserError("nothing to start", hint="give a script and its arguments")
     visible = environment.get("CUDA_VISIBLE_DEVICES")
     each = len([d for d in visible.split(",") if d.strip()]) if visible is not None else gpus or 0
+    # "--", because torchrun would take --log of the script for an abbreviation of its own --log-dir.
     words = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={max(1, each)}"]
     nodes = environment.get("SLURM_NNODES")
     if nodes is None or "SLURM_NODEID" not in environment:
-        return [*words, "--standalone", *arguments]
+        return [*words, "--standalone", "--", *arguments]
     if environment.get("SLURM_NTASKS", nodes) != nodes:
         raise UserError(
             f"{environment['SLURM_NTASKS']} tasks on {nodes} node(s): there must be one launcher a node",
@@ -39,7 +40,7 @@ def command(arguments: list[str], environment: Mapping[str, str], gpus: int | No
     port = environment.get("MASTER_PORT") or str(20000 + int(environment["SLURM_JOB_ID"]) % 20000)
     address = environment.get("MASTER_ADDR") or _first_host(environment["SLURM_JOB_NODELIST"])
     where = [f"--nnodes={nodes}", f"--node-rank={environment['SLURM_NODEID']}"]
-    return [*words, *where, f"--master-addr={address}", f"--master-port={port}", *arguments]
+    return [*words, *where, f"--master-addr={address}", f"--master-port={port}", "--", *arguments]
 
 
 def _first_host(nodes: str) -> str:
