@@ -107,6 +107,10 @@ def losses(folder):
     return [row.get("loss", row.get("eval_loss")) for row in rows]
 
 
+def losses_so_far(folder):
+    return (folder / "train_log.jsonl").read_text().count("\n")
+
+
 def test_one_process_does_what_the_native_engine_does(place, alone):
     train_cpt.main(arguments(place, place / "native" / "model"))
     assert losses(alone) == pytest.approx(losses(place / "native"), abs=2e-4)
@@ -149,6 +153,30 @@ def test_one_process_finishes_what_two_that_were_killed_began(place, capfd):
         train_cpt.main(arguments(place, again, *long))
     assert "goes on after step" in capfd.readouterr().err
     assert losses(again.parent) == pytest.approx(losses(place / "whole"), abs=5e-3)
+
+
+@pytest.mark.slow
+def test_asked_to_end_under_torchrun(place):
+    """As near a time limit: TERM to the launcher, a checkpoint from all processes, and the same command goes on."""
+    out = place / "asked" / "model"
+    out.parent.mkdir()
+    words = arguments(place, out, *SCALED, "--steps", "2000", "--checkpoint-every", "10000")
+    launch = [sys.executable, "-m", "spire.training.scaled.launch", str(SCRIPTS / "train_cpt.py"), *words]
+    env = os.environ | {"CUDA_VISIBLE_DEVICES": "0,1", "OMP_NUM_THREADS": "1"}
+    with (place / "asked.log").open("w+") as log:
+        started = subprocess.Popen(launch, env=env, stdout=log, stderr=log)
+        try:
+            while not (out.parent / "train_log.jsonl").exists() or not losses_so_far(out.parent):
+                assert started.poll() is None
+                time.sleep(0.05)
+            started.terminate()
+            assert started.wait(120) != 0
+        finally:
+            started.kill()
+        said = (place / "asked.log").read_text()
+    kept = list(out.parent.glob("model.checkpoints/step-*"))
+    assert len(kept) == 1 and "as asked; the same command goes on from there" in said
+    assert sorted(p.name for p in kept[0].glob("state-*")) == ["state-00000.safetensors", "state-00001.safetensors"]
 
 
 @pytest.mark.slow

@@ -17,6 +17,10 @@ from collections.abc import Mapping
 
 from spire.errors import UserError, run_main
 
+# Seconds that processes have, after they were asked to end, for the update they are in and a checkpoint; Slurm asks
+# three minutes before the end of a long job. torchrun's own would be 30.
+PATIENCE = 170
+
 
 def command(arguments: list[str], environment: Mapping[str, str], gpus: int | None = None) -> list[str]:
     """The words of torchrun's command. `gpus`: how many this machine has, where CUDA_VISIBLE_DEVICES does not say.
@@ -29,6 +33,7 @@ def command(arguments: list[str], environment: Mapping[str, str], gpus: int | No
     each = len([d for d in visible.split(",") if d.strip()]) if visible is not None else gpus or 0
     # "--", because torchrun would take --log of the script for an abbreviation of its own --log-dir.
     words = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={max(1, each)}"]
+    words.append(f"--shutdown-timeout={PATIENCE}")
     nodes = environment.get("SLURM_NNODES")
     if nodes is None or "SLURM_NODEID" not in environment:
         return [*words, "--standalone", "--", *arguments]
