@@ -1,5 +1,6 @@
 """The page about units says what is so: its programs and commands run, on small models under the published names."""
 
+import json
 import os
 import re
 import shutil
@@ -73,6 +74,42 @@ def test_the_tape_as_it_is():
     assert "no warnings" in subprocess.run([*ducttape, "check"], **run).stderr
     listed = subprocess.run([*ducttape, "list"], **run).stdout.splitlines()
     assert len(listed) == 15 and listed.count("corpus_units Baseline.baseline") == 1
+
+
+@pytest.mark.slow
+def test_what_follows_labelling(desk):
+    """Reports of parts and whole, and parts without repeats: what the commands make of the corpus in one piece."""
+    from spire.units.kmeans import KMeans, save
+
+    save(desk / "k.safetensors", KMeans(np.random.default_rng(1).standard_normal((20, 39)).astype(np.float32), {}))
+    (desk / "more.tconf").write_text(
+        f'''config {{
+          corpus="{desk}/recordings"
+          kmeans="{desk}/k.safetensors"
+          part=(Part: 1..2)
+          parts=2
+          workers=0
+          repeats="--no-dedup"
+        }}
+        '''
+    )
+    run = {"cwd": PROJECT, "capture_output": True, "text": True, "stdin": subprocess.DEVNULL}
+    ducttape = [str(Path(sys.executable).parent / "ducttape"), "label.tape", "-C", str(desk / "more.tconf")]
+    plans = ["-C", "configs/label_more.tconf", "-p", "report", "-p", "deduplicate"]
+    done = subprocess.run([*ducttape, *plans, "-O", str(desk / "more"), "-y"], **run)
+    assert done.returncode == 0, done.stderr[-3000:]
+    one = [sys.executable, "scripts/units_label.py", "--encoder", "mfcc", "--kmeans", f"{desk}/k.safetensors"]
+    one += ["--corpus", f"corpus={desk}/recordings"]
+    subprocess.run([*one, "--out", f"{desk}/apart"], cwd=PROJECT, check=True, capture_output=True)
+    lines = desk / "more/corpus_deduplicated/Baseline.baseline/corpus.units"
+    assert lines.read_bytes() == (desk / "apart/corpus.units").read_bytes()
+    assert lines.read_bytes() != (desk / "more/corpus_units/Baseline.baseline/units/corpus.units").read_bytes()
+    report = desk / "more/corpus_report/Baseline.baseline"
+    whole = json.loads((report / "report.json").read_text())["splits"]["corpus"]
+    parts = [json.loads((report / f"of_parts/{i}.json").read_text())["splits"] for i in (1, 2)]
+    assert [list(part) for part in parts] == [[f"corpus.0000{i}-of-00002"] for i in (1, 2)]
+    for key in ("utterances", "frames", "units"):
+        assert sum(measures[key] for part in parts for measures in part.values()) == whole[key] > 0
 
 
 @pytest.mark.slow
