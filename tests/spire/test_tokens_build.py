@@ -13,7 +13,7 @@ import pytest
 from spire.corpora.encode import encode_line
 from spire.errors import UserError
 from spire.manifest import Utterance, write_manifest
-from spire.textfiles import write_jsonl, write_lines
+from spire.textfiles import read_json, write_jsonl, write_lines
 from spire.tokens.build import Settings, build
 from spire.tokens.sources import Source, cuts, documents, scan
 from spire.tokens.store import TokenStore, vocabulary_digest
@@ -21,6 +21,10 @@ from spire.training.data import NO_LOSS, TEXT_LOSS, UNIT_LOSS
 from spire.vocabulary.extend import extend_model, extended_layout, unit_pieces
 from spire.vocabulary.proto import read_pieces
 from spire.vocabulary.tokenizer import Vocabulary
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
+import corpus_mix  # noqa: E402
+import corpus_tokenize  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDENS = ROOT / "tests" / "goldens" / "spirelm" / "tokenizer"
@@ -280,3 +284,20 @@ def test_large_vocabularies_take_four_bytes(place, tmp_path, monkeypatch):
     index = build(source(place, "corpus"), place / "model", tmp_path / "out", Settings())
     ids, _ = TokenStore(tmp_path / "out").document(0)
     assert index["dtype"] == "<i4" and ids.dtype == np.int32 and ids[0] == Vocabulary.load(place / "model").bos
+
+
+def test_command_lines_from_corpora_to_a_mixture(place, tmp_path, capsys):
+    common = ["--vocabulary", str(place / "model"), "--lines-per-shard", "40"]
+    speech = ["--asr", str(place / "manifest.jsonl"), str(place / "train.units"), "--name", "speech"]
+    assert corpus_tokenize.main([*speech, *common, "--out", str(tmp_path / "speech")]) == 0
+    text = ["--text", str(place / "mono.jsonl"), "--name", "mono", "--window", "64"]
+    assert corpus_tokenize.main([*text, *common, "--out", str(tmp_path / "mono")]) == 0
+    assert "88 documents" in capsys.readouterr().out
+    given = [f"--group=speech=2:{tmp_path}/speech", f"--group=text=1: {tmp_path}/mono "]
+    assert corpus_mix.main([*given, "--tokens", "1.5e3", "--out", str(tmp_path / "mix")]) == 0
+    assert "text mono: " in capsys.readouterr().out
+    assert abs(read_json(tmp_path / "mix" / "mix.json")["stores"][0]["tokens"] - 1000) < 40
+    with pytest.raises(UserError, match="is not NAME=SHARE:DIR"):
+        corpus_mix.main(["--group", "speech=much:x", "--out", str(tmp_path / "mix")])
+    with pytest.raises(SystemExit):
+        corpus_tokenize.main([*speech, *text, *common, "--out", str(tmp_path / "both")])

@@ -99,7 +99,7 @@ def build(source: Source, vocabulary: str | Path, out: str | Path, settings: Set
     index = {
         "version": VERSION,
         "name": source.name,
-        "dtype": "<u2" if known.padded_size <= 1 << 16 else "<i4",
+        "dtype": _dtype(known).str,
         "identity": identity,
         "shards": shards,
         "documents": sum(s["documents"] for s in shards),
@@ -187,12 +187,12 @@ def _make_shard(job: Job, vocabulary: Vocabulary) -> None:
     for stream in STREAMS:
         with replaced_file(f"{job.stem}.{stream}") as partial:
             content[stream].tofile(partial)
-        record["sha256"][stream] = hashlib.sha256(content[stream].tobytes()).hexdigest()
+        record["sha256"][stream] = hashlib.sha256(content[stream].view(np.uint8)).hexdigest()
     write_json(Path(f"{job.stem}.json"), record)
 
 
 def _tokenized(job: Job, vocabulary: Vocabulary) -> tuple[dict, dict[str, np.ndarray]]:
-    units = vocabulary.unit_ids
+    units, dtype = vocabulary.unit_ids, _dtype(vocabulary)
     blocks: dict[str, int] = {}
     corpora: dict[str, int] = {}
     ids_of, kinds_of, table, left_out, split = [], [], [], {}, 0
@@ -209,29 +209,27 @@ def _tokenized(job: Job, vocabulary: Vocabulary) -> tuple[dict, dict[str, np.nda
                 continue
             split += 1
         array = np.asarray(ids, np.int64)
+        if int(array.max()) >= vocabulary.padded_size:
+            raise UserError(f"{job.source.files[0]}:{number}: token {int(array.max())} is outside the vocabulary")
         speech = (array >= units.start) & (array < units.stop)
         kinds = np.where(np.asarray(mask), np.where(speech, UNIT_LOSS, TEXT_LOSS), NO_LOSS).astype(np.uint8)
         for start in range(0, max(len(array) - 1, 1), window - 1):
             piece = kinds[start : start + window].copy()
             piece[0] = NO_LOSS
-            ids_of.append(array[start : start + window])
+            ids_of.append(array[start : start + window].astype(dtype))
             kinds_of.append(piece)
             seconds = float(line["seconds"] or 0.0) if start == 0 else 0.0
             names = blocks.setdefault(block, len(blocks)), corpora.setdefault(str(line["corpus"]), len(corpora))
             spoken = int(speech[start : start + window].sum())
             table.append((len(piece), spoken, seconds, *names))
-    dtype = np.dtype("<u2" if vocabulary.padded_size <= 1 << 16 else "<i4")
-    tokens = np.concatenate([np.empty(0, np.int64), *ids_of])
-    if len(tokens) and int(tokens.max()) >= vocabulary.padded_size:
-        raise UserError(f"{job.source.files[0]}: token {int(tokens.max())} is outside the vocabulary")
     content = {
-        "tokens": tokens.astype(dtype),
+        "tokens": np.concatenate([np.empty(0, dtype), *ids_of]),
         "kinds": np.concatenate([np.empty(0, np.uint8), *kinds_of]),
         "documents": np.asarray(table, TABLE),
     }
     record = {
         "documents": len(table),
-        "tokens": len(tokens),
+        "tokens": len(content["tokens"]),
         "units": int(content["documents"]["units"].sum(dtype=np.int64)),
         "targets": int((content["kinds"] != NO_LOSS).sum()),
         "seconds": float(content["documents"]["seconds"].sum(dtype=np.float64)),
@@ -241,6 +239,10 @@ def _tokenized(job: Job, vocabulary: Vocabulary) -> tuple[dict, dict[str, np.nda
         "left_out": left_out,
     }
     return record, content
+
+
+def _dtype(vocabulary: Vocabulary) -> np.dtype:
+    return np.dtype("<u2" if vocabulary.padded_size <= 1 << 16 else "<i4")
 
 
 def _record(stem: Path) -> dict:
