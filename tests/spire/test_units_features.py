@@ -21,6 +21,7 @@ from spire.audio import write_wav
 from spire.datasets.open import open_corpus
 from spire.datasets.shards import Shard
 from spire.errors import UserError
+from spire.files import replaced_file
 from spire.manifest import Utterance, write_manifest
 from spire.units.corpora import ArrayFrames, Corpora
 from spire.units.encoder import Encoder
@@ -142,6 +143,20 @@ def test_an_interrupted_part_ends_with_the_bytes_of_an_undisturbed_one(corpus, e
             assert not list((base / "f").rglob("*.partial"))
     write_features(encoder, open_corpus(corpus), base / "f", Shard(1, 2), HOURS, store)
     assert files(base / "f") == files(base / "whole")
+
+
+def test_what_a_killed_run_left_of_a_shard_is_removed(corpus, encoder, tmp_path):
+    write_features(encoder, open_corpus(corpus), tmp_path / "whole", hours_per_shard=HOURS)
+    with pytest.raises(KeyboardInterrupt):
+        write_features(Dying(encoder, 5), open_corpus(corpus), tmp_path / "f", hours_per_shard=HOURS)
+    with replaced_file(tmp_path / "f/part-00001-of-00001/000001.npy") as partial:
+        killed = partial.name
+        partial.write_bytes(b"half")
+        content = partial.read_bytes()
+    (tmp_path / "f/part-00001-of-00001/000001.npy").unlink()
+    (tmp_path / "f/part-00001-of-00001" / killed).write_bytes(content)
+    write_features(encoder, open_corpus(corpus), tmp_path / "f", hours_per_shard=HOURS)
+    assert files(tmp_path / "f") == files(tmp_path / "whole")
 
 
 def test_a_finished_part_is_not_encoded_again(corpus, encoder, tmp_path):

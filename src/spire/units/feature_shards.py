@@ -76,6 +76,8 @@ def write_features(
     index = _resumed(folder, settings)
     if not index["finished"]:
         folder.mkdir(parents=True, exist_ok=True)
+        for unfinished in folder.glob(".*.npy.*.partial"):  # a killed run's; up to an hour of features each
+            unfinished.unlink(missing_ok=True)
         _write_part(encoder, corpus, folder, index, workers)
     if index["utterances"] and not index["frames"]:
         first = index["unreadable"][0]
