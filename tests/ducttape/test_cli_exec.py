@@ -146,6 +146,7 @@ def test_a_missing_input_file_is_found_before_anything_runs(tmp_path):
         (["x.tape", "--no-such-option"], 2, "no-such-option"),
         (["x.tape", "list", "--no_color", "nope"], 1, "nope"),
         (["x.tape", "-j", "0"], 2, "-j must be at least 1"),
+        (["x.tape", "--keep-going", "--fail-fast"], 2, "contradict each other"),
         ([], 2, "ducttape --help"),
         (["no.tape"], 1, "no.tape"),
         (["x.tape", "-D", "steps"], 1, "NAME=VALUE"),

@@ -108,6 +108,35 @@ def test_status_of_jobs_on_a_cluster(place):
     assert found["after/Baseline.baseline"]["status"] == "blocked" and found["after/Lang.de"]["status"] == "absent"
 
 
+def test_status_of_a_job_behind_a_cancelled_one(place):
+    place.tape(TAPE + FAILING)
+    token = place.folder / "out/.jobs/abc"
+    token.mkdir(parents=True)
+    submission = {"job": "77", "array": False, "created": 1.0, "tasks": {"0": ("after", "Lang.de")}}
+    (token / "submission.json").write_text(json.dumps(submission | {"arguments": ["--time=5"]}))
+    assert rows(place, "status")["after/Lang.de"]["status"] == "queued"
+    (token / "submission.json").write_text(json.dumps(submission | {"arguments": ["--dependency=afterok:76"]}))
+    row = rows(place, "status")["after/Lang.de"]
+    assert (row["status"], row["behind"]) == ("blocked", "bad/Lang.de")
+    assert row["reason"] == "its job waited for that of bad/Lang.de, which is gone"
+
+
+def test_status_of_a_body_that_ended_without_its_record(place):
+    directory = place.folder / "out/train/Lang.de"
+    record = directory / "ducttape_record.json"
+    record.write_text(record.read_text()[:100])
+    row = rows(place, "status")["train/Lang.de"]
+    assert (row["status"], row["reason"]) == ("incomplete", "its record cannot be read")
+    record.unlink()
+    row = rows(place, "status")["train/Lang.de"]
+    assert (row["status"], row["exit_code"]) == ("incomplete", None)
+    assert row["reason"] == "interrupted before its record was written"
+    start = directory / "ducttape_start.json"
+    start.write_text(json.dumps(json.loads(start.read_text()) | {"ended": "it ran longer than its .time=1"}))
+    row = rows(place, "status")["train/Lang.de"]
+    assert (row["status"], row["reason"]) == ("failed", "it ran longer than its .time=1")
+
+
 # --- diff -------------------------------------------------------------------------------------------------------
 
 

@@ -68,6 +68,16 @@ def test_chains_are_arrays_side_by_side(fake_slurm, tmp_path):
     assert make(tmp_path, *tasks).made == [] and list((tmp_path / ".jobs").iterdir()) == []
 
 
+def test_what_was_never_sent_is_nowhere_after_the_end(fake_slurm, tmp_path):
+    store = hand_plans.store(tmp_path, task("a", "echo 1 > $out"))
+    slurm = Slurm(store.layout, store.cache, HASTY)
+    (one,) = store.plan.tasks.values()
+    slurm.add(Launcher(store, {}, Submitters(), local.Supervisor(), 1).launch(one, store.identity(one, {})[0]))
+    assert slurm.in_flight(one.key) == "slurm"
+    slurm.close()
+    assert slurm.in_flight(one.key) is None and fake_slurm.calls("sbatch") == []
+
+
 def test_what_follows_a_failure_never_stays_pending(fake_slurm, tmp_path):
     tasks = [
         task("a", "sleep 1; exit 3"),

@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from dataclasses import replace
 
 import hand_plans
 from hand_plans import BASELINE, read
@@ -45,7 +46,8 @@ def test_a_result_made_on_a_cluster_is_the_one_made_here(fake_slurm, tmp_path):
     body = 'mkdir $dir; echo "$value" > $dir/f; cat $file > $out'
     inputs, outputs, params = {"file": tmp_path / "file"}, ("out", "dir"), {"value": "v", "seed": "3"}
     there = task("a", body, inputs, outputs, params)
-    here = hand_plans.task("a", body, inputs, outputs, params)
+    here = hand_plans.task("a", body, inputs, outputs, params, full="Point.first")
+    there = replace(there, realization=here.realization)
     assert make(tmp_path / "there", there).ok and hand_plans.run(tmp_path / "here", here, version=1).ok
     one, two = record(tmp_path / "there", "a"), record(tmp_path / "here", "a")
     assert one.identity == two.identity and one.identity.fingerprint() == two.identity.fingerprint()
@@ -55,6 +57,7 @@ def test_a_result_made_on_a_cluster_is_the_one_made_here(fake_slurm, tmp_path):
     assert hand_plans.run(tmp_path / "there", here).made == [] and make(tmp_path / "here", there).made == []
     files = [sorted(p.name for p in (tmp_path / where / "a" / BASELINE).iterdir()) for where in ("here", "there")]
     assert files[0] == files[1]
+    assert all(os.readlink(tmp_path / where / "a/Point.first") == BASELINE for where in ("here", "there"))
 
 
 def test_values_reach_the_body_as_they_are(fake_slurm, tmp_path):

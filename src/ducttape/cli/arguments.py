@@ -65,6 +65,7 @@ OPTIONS = (
     Option(
         _HOW, ("--stale",), "results of other code or data (rerun)", choices=("rerun", "keep", "fail"), default="rerun"
     ),
+    Option(_HOW, ("--keep-going",), "after a failure go on with all that does not need it (the default)"),
     Option(_HOW, ("--fail-fast",), "start nothing more after a failure"),
     Option(_HOW, ("--retries",), "new tries of a task that fails (its .retries, else 0)", "N", default=0, kind=int),
     Option(_HOW, ("--detach",), "send everything to the cluster and leave"),

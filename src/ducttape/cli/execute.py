@@ -172,7 +172,9 @@ def _execute(session: Session, states: Mapping[TaskKey, State], todo: list[TaskK
 
 def _summary(outcome, paint: Paint) -> int:
     for failure in outcome.failed:
-        say(f"\n{paint('failed', 'failed')} {failure.key}: {failure.reason}\n    in {failure.directory}")
+        say(f"\n{paint('failed', 'failed')} {failure.key}: {failure.reason}")
+        if failure.directory.exists():
+            say(f"    in {failure.directory}")
         for name in (STDERR, STDOUT):
             if lines := tail(failure.directory / name, _LOG_LINES):
                 say(f"    last lines of {name}:")

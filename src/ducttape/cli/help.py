@@ -28,7 +28,11 @@ PAGES = {
         _TASKS,
         "Shows what would run and why, asks, and runs every planned task that is not complete, parents first. With "
         "TASK only that task and what it needs. The same command carries on after a failure or an interruption.",
-        (*_PLAN, "-j", "-y", "--dry-run", "--stale", "--fail-fast", "--no-live", "--json"),
+        (
+            *_PLAN,
+            *("-j", "-y", "--dry-run", "--stale", "--keep-going", "--fail-fast", "--retries", "--detach"),
+            *("--no-live", "--json", "--log-json"),
+        ),
         ("ducttape main.tape -j 2", "ducttape main.tape -p asr --dry-run", "ducttape main.tape -y exec 'table_*'"),
     ),
     "check": Page(

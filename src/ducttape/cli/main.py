@@ -43,6 +43,9 @@ def main(argv: list[str] | None = None) -> int:
     if options.jobs < 1:
         print(f"error: -j must be at least 1, not {options.jobs}", file=sys.stderr)
         return 2
+    if options.keep_going and options.fail_fast:
+        print("error: --keep-going and --fail-fast contradict each other", file=sys.stderr)
+        return 2
     if options.retries < 0:
         print(f"error: --retries must be at least 0, not {options.retries}", file=sys.stderr)
         return 2

@@ -170,6 +170,9 @@ def publish(attempt: str, spec: dict, wanted: str, sizes) -> str:
         try:
             # An empty directory in the way is replaced, one with anything in it is not.
             os.rename(attempt, final)
+            if link := spec.get("link"):
+                with contextlib.suppress(OSError):
+                    os.symlink(link[1], link[0])
             return "complete"
         except OSError as e:
             if e.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):

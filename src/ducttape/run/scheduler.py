@@ -123,6 +123,8 @@ class Scheduler:
                 self._pool.give_back(running.share)
             for cluster in self._clusters.values():
                 cluster.close()
+            # What was never sent is not there either.
+            self._outcome.away = [key for key in self._outcome.away if self._away[key].in_flight(key)]
             self._locks.release_all()
             self._supervisor.close()
             self._store.cache.flush()

@@ -59,7 +59,7 @@ class Slurm:
         if (flight := self._flights.get(key)) is not None:
             return flight.submission.job_text(flight.index)
         if self._sender.has(key) or key in self._added:
-            return "slurm, about to be sent"
+            return "slurm"
         found = self._journal.find(key)
         return found[0].job_text(found[1]) if found else None
 
@@ -138,6 +138,8 @@ class Slurm:
     def close(self) -> None:
         # What sbatch was asked last must be written down; the rest of what was added was never promised to anybody.
         self._commands.finish()
+        self._added.clear()
+        self._sender.forget()
         self._cancels.finish()
         for submission in self._flights.submissions():
             submission.leave()

@@ -89,6 +89,11 @@ class Sender:
         submission.note_repetition()
         self._once_more.append(submission)
 
+    def forget(self) -> None:
+        """Nothing more is sent. What was written down stays in the journal."""
+        for waiting in (self._queue, self._again, self._once_more, self._keys):
+            waiting.clear()
+
     def _enqueue(self, one: Group, front: bool = False) -> None:
         (self._queue.appendleft if front else self._queue.append)(one)
         self._keys |= dict.fromkeys((r.key for r in one.requests.values()), one)

@@ -67,6 +67,7 @@ def request(launch: Launch, layout: names.Layout, retries: int = 0) -> Request:
         "flat": layout.flat,
         "versioned": layout.versioned,
         "final": str(final),
+        "link": _link(launch, layout),
         "attempts": str(layout.attempts(task.key)),
         "names": NAMES,
         "version": launch.version,
@@ -114,6 +115,12 @@ def _parents(launch: Launch, layout: names.Layout) -> list[dict]:
             parent["digests"][source.output] = launch.identity.inputs[item.name][place]
             parent["inputs"].append([item.name, place, source.output])
     return list(found.values())
+
+
+def _link(launch: Launch, layout: names.Layout) -> list[str] | None:
+    """The link for people, [where, to what], that comes with the result."""
+    link = layout.full_name_link(launch.task)
+    return [str(link), layout.place(launch.task.key).name] if link else None
 
 
 def _files(launch: Launch) -> list[list[str]]:

@@ -20,7 +20,8 @@ from ducttape.store.objects import read_object
 class Job:
     """One task of a submission: the name of its job for people, and when it was sent (seconds since the epoch).
 
-    `reason`, `exit_code` and `host` are those of a job that ended without making its task complete.
+    `waits`: it starts only after other jobs. `reason`, `exit_code` and `host` are those of a job that ended without
+    making its task complete.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Job:
     reason: str = ""
     exit_code: int = 0
     host: str | None = None
+    waits: bool = False
 
 
 def submitted(layout: Layout) -> dict[TaskKey, Job]:
@@ -37,7 +39,8 @@ def submitted(layout: Layout) -> dict[TaskKey, Job]:
     for folder in _submissions(layout.jobs):
         data = read_object(folder / "submission.json")
         tasks, number, sent = data.get("tasks"), data.get("job"), data.get("created")
-        collected = _collected(folder)
+        collected, arguments = _collected(folder), data.get("arguments")
+        waits = isinstance(arguments, list) and any(str(a).startswith("--dependency=") for a in arguments)
         for index, key in tasks.items() if isinstance(tasks, dict) else ():
             if index in collected or not (isinstance(key, list) and len(key) == 2):
                 continue
@@ -51,6 +54,7 @@ def submitted(layout: Layout) -> dict[TaskKey, Job]:
                 result.get("reason") or "",
                 result.get("exit_code") or 0,
                 result.get("host"),
+                waits,
             )
     return found
 

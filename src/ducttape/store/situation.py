@@ -4,7 +4,7 @@ complete, stale, waiting, absent, incomplete   as in `state.py`
 running      a live controller or a job works on it
 queued       a job for it was submitted and has not started
 failed       its last attempt ended with an error, or without all outputs
-blocked      not tried, because a task before it failed
+blocked      not tried, because a task before it failed, or because the job that its own job waits for was cancelled
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ducttape.store.jobs import Job, submitted
 from ducttape.store.layout import EXIT_CODE, START, STDERR, Layout, numbered
 from ducttape.store.locks import Owner, read_owner
 from ducttape.store.objects import read_object
-from ducttape.store.state import State, Status, Store
+from ducttape.store.state import BAD_RECORD, NO_RECORD, State, Status, Store
 
 
 @dataclass(slots=True)
@@ -46,6 +46,7 @@ def situations(store: Store) -> Iterator[tuple[TaskKey, Situation]]:
     """The situation of every planned task, parents first, one at a time: many with their records need much memory."""
     jobs = submitted(store.layout)
     failed: dict[TaskKey, TaskKey] = {}
+    idle: set[TaskKey] = set()
     for key, state in store.walk():
         here, parents = _situation(store.layout, key, state, jobs.get(key)), store.plan.tasks[key].parents
         if here.label == "failed":
@@ -56,6 +57,13 @@ def situations(store: Store) -> Iterator[tuple[TaskKey, Situation]]:
             # A job that waits for one that failed never starts.
             if here.label in (Status.ABSENT, Status.WAITING, Status.INCOMPLETE, "queued"):
                 here.label, here.reason = "blocked", f"behind {behind}, which failed"
+        elif here.label == "queued" and jobs[key].waits:
+            here.behind = next((p for p in parents if p in idle), None)
+            if here.behind is not None:
+                here.label, here.reason = "blocked", f"its job waited for that of {here.behind}, which is gone"
+        without_job = key not in jobs and here.label in (Status.ABSENT, Status.INCOMPLETE)
+        if jobs and (without_job or here.label == "blocked"):
+            idle.add(key)
         yield key, here
 
 
@@ -85,7 +93,7 @@ def _situation(layout: Layout, key: TaskKey, state: State, job: Job | None) -> S
 
 
 def _look_for_failure(here: Situation, directory: Path) -> None:
-    """An exit code without a record is a failure, whatever the code."""
+    """An exit code without a record is a failure, whatever the code, unless only the record is missing or torn."""
     try:
         path = directory / EXIT_CODE
         here.exit_code = int(path.read_text(encoding="utf-8").split("\n")[0])
@@ -94,8 +102,15 @@ def _look_for_failure(here: Situation, directory: Path) -> None:
         here.since = _mark(directory).get("start")
         return
     mark = _mark(directory)
-    here.label, here.since = "failed", mark.get("start")
-    if here.exit_code:
+    here.since = mark.get("start")
+    finished = here.exit_code == 0 and here.state.reasons in ([NO_RECORD], [BAD_RECORD])
+    if finished and not mark.get("ended"):
+        here.exit_code = here.ended = None
+        return
+    here.label = "failed"
+    if finished:
+        here.reason = str(mark["ended"])
+    elif here.exit_code:
         here.reason = str(mark.get("ended") or in_words(here.exit_code))
         if said := _last_line(directory / STDERR):
             here.reason += f": {said}"

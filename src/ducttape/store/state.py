@@ -33,6 +33,8 @@ class Status(StrEnum):
     WAITING = "waiting"
 
 
+# Why a body that has ended well does not count: only its record is at fault.
+NO_RECORD, BAD_RECORD = "interrupted before its record was written", "its record cannot be read"
 _NEARNESS = (Status.COMPLETE, Status.WAITING, Status.STALE, Status.INCOMPLETE, Status.ABSENT)
 
 
@@ -220,10 +222,13 @@ class Store:
         """Why a directory without a readable record does not count; None when the original program completed it."""
         directory = self.layout.directory(task.key)
         if (directory / RECORD).exists():
-            return "its record cannot be read"
+            return BAD_RECORD
         try:
             code = (directory / EXIT_CODE).read_text(encoding="utf-8", errors="replace").split("\n")[0].strip()
         except OSError:
+            return "interrupted before it finished"
+        if not code:
+            # A full disk, or a controller that ended while it wrote.
             return "interrupted before it finished"
         if code != "0":
             return f"failed with exit code {code}"
@@ -231,7 +236,7 @@ class Store:
             if not self.layout.output(task, output).exists():
                 return f"output {output.name} is missing"
         if (directory / START).exists():
-            return "interrupted before its record was written"
+            return NO_RECORD
         if not ((directory / STDOUT).exists() and (directory / STDERR).exists()):
             return "its logs are missing"
         return None
