@@ -73,6 +73,8 @@ def main(argv: list[str] | None = None) -> int:
     encoder_spec = args.encoder if cepstra else str(encoder_directory(args.encoder, revision=args.revision))
     kmeans = open_kmeans(args.kmeans, None if cepstra else encoder_spec, revision=args.revision)
     layer = layer_of(kmeans, 0) if args.layer is None else args.layer
+    if args.layer is None and not (layer or cepstra):
+        raise UserError(f"{args.kmeans} does not say which layer it was learned on", hint="give --layer; SPIRE's is 22")
     encoder = encoder_for(kmeans, args.kmeans, encoder_spec, layer, args.threads, device=device, dtype=args.dtype)
     opened = {name: open_corpus(spec) for name, spec in corpora.items()}
     counts = label_corpora(encoder, kmeans, opened, args.out, settings)

@@ -1,6 +1,8 @@
 """Labels of an utterance by a transformer: the same alone, in any corpus, order, part and number of workers."""
 
 import shutil
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,14 +10,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+
+import units_label  # noqa: E402
 
 from spire.audio import read_audio, write_wav  # noqa: E402
 from spire.datasets.local import ManifestCorpus  # noqa: E402
 from spire.datasets.shards import Shard  # noqa: E402
+from spire.errors import UserError  # noqa: E402
 from spire.manifest import Utterance, write_manifest  # noqa: E402
 from spire.units.hubert import Hubert, HubertShape, save_hubert  # noqa: E402
 from spire.units.hubert_encoder import HubertEncoder  # noqa: E402
-from spire.units.kmeans import KMeans  # noqa: E402
+from spire.units.kmeans import KMeans, save  # noqa: E402
 from spire.units.label import label_corpora, read_frames  # noqa: E402
 from spire.units.label_join import join  # noqa: E402
 from spire.units.label_part import Settings  # noqa: E402
@@ -81,3 +87,14 @@ def test_labels_of_an_utterance_depend_on_it_alone(world, kind, order, count, pa
     assert len(found) == count
     for i, labels in zip(chosen, found, strict=True):
         assert np.array_equal(labels, alone[i]), f"utterance {i}"
+
+
+def test_a_kmeans_that_does_not_say_its_layer_needs_one(world, tmp_path):
+    root, utterances, kinds = world
+    save(tmp_path / "k", KMeans(kinds["masked"][1].centroids, {}))
+    write_manifest(root / "m.jsonl", utterances[:3])
+    args = ["--encoder", str(root / "masked"), "--kmeans", str(tmp_path / "k"), "--manifest", f"m={root}/m.jsonl"]
+    with pytest.raises(UserError, match="does not say which layer") as refused:
+        units_label.main([*args, "--out", str(tmp_path / "u")])
+    assert "--layer" in refused.value.hint and not (tmp_path / "u").exists()
+    assert units_label.main([*args, "--layer", "2", "--out", str(tmp_path / "u")]) == 0

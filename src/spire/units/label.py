@@ -74,7 +74,7 @@ def read_frames(path: str | Path) -> list[np.ndarray]:
         with np.load(path, allow_pickle=False) as stored:
             ids, lengths = stored["ids"], stored["lengths"]
     except FileNotFoundError as e:
-        raise UserError(f"{path}: no such file", hint="make it with units_label.py") from e
+        raise UserError(f"{path}: no such file", hint="make it with units_label.py, without --no-frames") from e
     except (ValueError, KeyError, EOFError) as e:
         raise UserError(f"{path}: not a frames file: {e}", hint="make it again with units_label.py") from e
     if lengths.sum() != len(ids):
