@@ -127,6 +127,9 @@ def test_status_of_a_body_that_ended_without_its_record(place):
     record.write_text(record.read_text()[:100])
     row = rows(place, "status")["train/Lang.de"]
     assert (row["status"], row["reason"]) == ("incomplete", "its record cannot be read")
+    verified = place.run("verify")
+    assert verified.returncode == 1
+    assert verified.stdout == f"damaged train/Lang.de: its record cannot be read\n    {record}\n"
     record.unlink()
     row = rows(place, "status")["train/Lang.de"]
     assert (row["status"], row["exit_code"]) == ("incomplete", None)

@@ -15,7 +15,7 @@ from ducttape.cli.session import Session
 from ducttape.cli.terminal import Paint, say
 from ducttape.plan.tasks import TaskKey
 from ducttape.run.packages import files_in
-from ducttape.store.layout import INVALIDATED
+from ducttape.store.layout import INVALIDATED, RECORD
 from ducttape.store.locks import read_owner
 from ducttape.store.record import Record
 from ducttape.store.sizes import size_of, size_text
@@ -33,7 +33,11 @@ def run(options) -> int:
     for task in session.selected():
         directory = layout.directory(task.key)
         record = Record.read(directory)
-        if record is None or (directory / INVALIDATED).exists():
+        if (directory / INVALIDATED).exists():
+            continue
+        if record is None:
+            if (directory / RECORD).exists():
+                found[task.key] = [Damage("its record", directory / RECORD, "cannot be read")]
             continue
         owner = read_owner(layout.lock(task.key))
         if owner is not None and not owner.is_gone():
