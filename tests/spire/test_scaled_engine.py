@@ -1,6 +1,7 @@
 """The scaled engine beside the native one, resumed, and with another number of processes."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -15,6 +16,7 @@ from spire.training.data import batches  # noqa: E402
 from spire.training.llama import LlamaShape  # noqa: E402
 from spire.training.native import NativeEngine  # noqa: E402
 from spire.training.scaled.attention import choose  # noqa: E402
+from spire.training.scaled.engine import ScaledEngine  # noqa: E402
 from spire.training.scaled.model import Tricks  # noqa: E402
 from spire.training.scaled.processes import Processes  # noqa: E402
 
@@ -60,6 +62,18 @@ def test_losses_and_updates_are_those_of_the_native_engine(processes, tied, tric
             assert ours.counts[:n].tolist() == theirs.counts.tolist() and not ours.counts[n:].any()
             assert ours.sums[:n].tolist() == pytest.approx(theirs.sums.tolist(), abs=1e-3)
         assert scaled.step(1e-2, 0.1) == pytest.approx(native.step(1e-2, 0.1), rel=1e-5)
+
+
+def test_bfloat16_products_over_float32_weights(processes):
+    batch = next(batches(worker.corpus(), 700, 1))
+    plain = worker.engine(processes)
+    short = ScaledEngine(worker.CONFIG, replace(worker.settings(), precision="bf16"), processes, length=128)
+    exact, rounded = plain.forward_backward(batch), short.forward_backward(batch)
+    assert float(rounded.loss) != float(exact.loss)
+    assert float(rounded.loss) == pytest.approx(float(exact.loss), abs=0.01)
+    assert short.step(1e-2, 0.1) == pytest.approx(plain.step(1e-2, 0.1), rel=0.02)
+    assert {p.dtype for p in short.optimizer.parameters.values()} == {torch.float32}
+    assert short.precision == "bf16" and short.identity()["precision"] == "bf16"
 
 
 def test_a_step_that_is_not_a_number_changes_nothing(processes):
