@@ -17,6 +17,9 @@ def add_recipe_flags(parser: argparse.ArgumentParser, lr: float, tokens_per_step
     group.add_argument("--lr", type=float, default=lr, help=f"peak learning rate of AdamW (default {lr:g})")
     group.add_argument("--warmup", type=int, default=warmup, help=f"updates until the peak (default {warmup})")
     group.add_argument("--schedule", choices=("wsd", "cosine", "linear", "constant"), default="wsd")
+    group.add_argument(
+        "--floor", type=float, default=0.02, help="share of --lr that the schedule ends at (default 0.02)"
+    )
     group.add_argument("--weight-decay", type=float, default=0.05)
     group.add_argument("--beta2", type=float, default=0.98, help="of AdamW (default 0.98)")
     group.add_argument("--clip", type=float, default=1.0, help="largest gradient norm")
@@ -96,6 +99,7 @@ def settings_from(args: argparse.Namespace, unit_weight: float = 1.0):
         unit_weight=unit_weight,
         weight_decay=args.weight_decay,
         beta2=args.beta2,
+        floor=args.floor,
         clip=args.clip,
         precision=args.precision,
         log_every=args.log_every,

@@ -102,7 +102,7 @@ def train(
         while run.step < settings.steps:
             batch = next(source)
             run.epoch = batch.epoch
-            lr = rate(run.step, settings.steps, settings.lr, settings.warmup, settings.schedule)
+            lr = rate(run.step, settings.steps, settings.lr, settings.warmup, settings.schedule, settings.floor)
             losses = engine.forward_backward(batch)
             norm = engine.step(lr, settings.clip)
             run.since += run.watch.check(run.step, float(losses.loss), norm, lr)

@@ -13,7 +13,7 @@ PRECISIONS = ("auto", "fp32", "bf16")
 @dataclass(frozen=True)
 class Settings:
     """The recipe. `unit_weight` is the loss weight of speech units (text has 1); `tokens_per_step` counts real
-    tokens.
+    tokens; `floor` is the share of the peak rate that falling schedules end at.
     """
 
     steps: int
@@ -30,11 +30,14 @@ class Settings:
     clip: float = 1.0
     precision: str = "auto"
     log_every: int = 25
+    floor: float = 0.02
 
     def __post_init__(self) -> None:
         for name in ("steps", "tokens_per_step", "lr", "threads", "clip", "log_every"):
             if not getattr(self, name) > 0:
                 raise UserError(f"--{name.replace('_', '-')} is {getattr(self, name)}, must be above 0")
+        if not 0 <= self.floor <= 1:
+            raise UserError(f"--floor is {self.floor}, must be in [0, 1]")
         if self.precision not in PRECISIONS:
             raise UserError(f"unknown precision {self.precision!r}", hint=f"choose one of {', '.join(PRECISIONS)}")
         rate(0, self.steps, self.lr, self.warmup, self.schedule)
