@@ -15,13 +15,15 @@ A run that was killed goes on where it was when the same command is given again.
 from __future__ import annotations
 
 import argparse
+from itertools import islice
 from pathlib import Path
 
-from spire.datasets.loader import default_workers
+from spire.datasets.loader import decoded, default_workers
 from spire.datasets.open import named_corpora, open_corpus
 from spire.datasets.shards import Shard, parse_shard
 from spire.errors import UserError, run_main
 from spire.foreign.open import encoder_directory, open_kmeans
+from spire.units.agreement import encoder_agreement, in_words
 from spire.units.defaults import detected, layer_of
 from spire.units.encoders import encoder_for
 from spire.units.label import label_corpora
@@ -49,6 +51,13 @@ def main(argv: list[str] | None = None) -> int:
     # speed
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, or auto: a GPU where there is one")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="the encoder computes in")
+    parser.add_argument(
+        "--agreement",
+        type=int,
+        default=20,
+        metavar="N",
+        help="bfloat16: label N utterances in float32 too, and compare",
+    )
     parser.add_argument("--threads", type=int, default=1, help="packs of utterances computed side by side")
     parser.add_argument("--workers", type=int, default=0, help="decoding processes; 0: none, -1: one for each core")
     parser.add_argument("--out", type=Path, required=True, help="folder")
@@ -80,6 +89,12 @@ def main(argv: list[str] | None = None) -> int:
     counts = label_corpora(encoder, kmeans, opened, args.out, settings)
     hours = counts.pop("samples") / 16_000 / 3600
     print(", ".join(f"{value} {name}" for name, value in counts.items()) + f"; {hours:.3f} hours")
+    if args.dtype == "bfloat16" and not cepstra and args.agreement > 0:
+        exact = encoder_for(kmeans, args.kmeans, encoder_spec, layer, args.threads, device=device)
+        for name, corpus in opened.items():
+            items = islice(corpus.items(*args.shard.cut(corpus.pieces, corpus.weights)), args.agreement)
+            found = encoder_agreement(exact, encoder, kmeans, (d.samples for d in decoded(items)))
+            print(f"{name}: {in_words(found)}")
     return 0
 
 

@@ -98,3 +98,16 @@ def test_a_kmeans_that_does_not_say_its_layer_needs_one(world, tmp_path):
         units_label.main([*args, "--out", str(tmp_path / "u")])
     assert "--layer" in refused.value.hint and not (tmp_path / "u").exists()
     assert units_label.main([*args, "--layer", "2", "--out", str(tmp_path / "u")]) == 0
+
+
+def test_bfloat16_says_how_many_labels_it_changes(tmp_path, capsys):
+    goldens = Path(__file__).parents[1] / "goldens" / "spirelm"
+    (tmp_path / "in").mkdir()
+    write_wav(tmp_path / "in" / "a.wav", (0.1 * np.random.default_rng(0).standard_normal(16_000)).astype(np.float32))
+    arguments = ["--encoder", goldens / "hubert_tiny", "--layer", "3", "--kmeans", goldens / "kmeans50_f32.joblib"]
+    for dtype in ("float32", "bfloat16"):
+        out = ["--corpus", f"x={tmp_path / 'in'}", "--dtype", dtype, "--out", tmp_path / dtype]
+        assert units_label.main([str(word) for word in arguments + out]) == 0
+    *_, float32, bfloat16, agreed = ["", *capsys.readouterr().out.splitlines()]
+    assert "1 utterances, 49 frames" in float32 and "1 utterances, 49 frames" in bfloat16
+    assert agreed.startswith("x: ") and "of 49 frames have the label of float32" in agreed

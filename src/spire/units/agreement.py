@@ -47,6 +47,12 @@ def encoder_agreement(
     return agreement([first for first, _ in pairs], [second for _, second in pairs])
 
 
+def in_words(found: dict[str, float], what: str = "bfloat16", reference: str = "float32") -> str:
+    """One line for people: `98.6 % of 13162 frames have the label of float32 in bfloat16 (20 utterances)`."""
+    share = f"{100 * found['frame_agreement']:.2f} % of {found['frames']} frames"
+    return f"{share} have the label of {reference} in {what} ({found['utterances']} utterances)"
+
+
 def _common(first: np.ndarray, second: np.ndarray) -> int:
     """Length of the longest common subsequence, one row of the table at a time."""
     if not len(first) or not len(second):
