@@ -1,6 +1,7 @@
 """The scaled engine beside the native one, resumed, and with another number of processes."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -62,6 +63,16 @@ def test_losses_and_updates_are_those_of_the_native_engine(processes, tied, tric
             assert ours.counts[:n].tolist() == theirs.counts.tolist() and not ours.counts[n:].any()
             assert ours.sums[:n].tolist() == pytest.approx(theirs.sums.tolist(), abs=1e-3)
         assert scaled.step(1e-2, 0.1) == pytest.approx(native.step(1e-2, 0.1), rel=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile on a CPU needs g++")
+def test_compiled_layers_compute_the_same_and_are_compiled_once(processes):
+    plain = worker.steps(worker.engine(processes), 0, 3)
+    torch._dynamo.utils.counters.clear()
+    compiled = worker.steps(worker.engine(processes, tricks=Tricks(compile=True)), 0, 3)
+    assert sum(compiled, []) == pytest.approx(sum(plain, []), rel=2e-5)
+    assert torch._dynamo.utils.counters["recompiles"] == {} and torch._dynamo.utils.counters["frames"]["ok"] > 0
 
 
 def test_bfloat16_products_over_float32_weights(processes):

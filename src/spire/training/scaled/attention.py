@@ -75,6 +75,8 @@ def register() -> str:
     return NAME
 
 
+# A layer that is compiled stops here and goes on after it: the borders of every batch would have it compiled anew.
+@torch.compiler.disable(recursive=False)
 def attend(_module, query, key, value, _mask, documents: Documents = None, scaling: float | None = None, **_unused):
     """query [1, heads, n, head_dim], key and value [1, kv_heads, n, head_dim] -> ([1, n, heads, head_dim], None)."""
     shared = key.shape[1] != query.shape[1]
