@@ -78,8 +78,7 @@ def tokenize(path: str | Path, vocabulary, folder: str | Path, max_length: int) 
                 continue
             tokens.extend(ids)
             kinds.extend(
-                NO_LOSS if not m else UNIT_LOSS if i in units else TEXT_LOSS
-                for i, m in zip(ids, mask, strict=True)
+                NO_LOSS if not m else UNIT_LOSS if i in units else TEXT_LOSS for i, m in zip(ids, mask, strict=True)
             )
             offsets.append(offsets[-1] + len(ids))
             block_of.append(blocks.setdefault(line.get("block", "all"), len(blocks)))
