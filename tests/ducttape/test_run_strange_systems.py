@@ -41,7 +41,8 @@ def test_a_result_that_is_seen_late_is_not_made_twice(tmp_path, seconds):
 def test_what_failed_elsewhere_is_not_tried_again_here(tmp_path):
     place, go = Place(tmp_path), tmp_path / "go"
     place.tape(
-        f"task a > out :: go={go} {{\n  while [ ! -e $go ]; do sleep 0.02; done\n  echo x >> ../../../log\n  exit 3\n}}\n"
+        f"task a > out :: go={go} {{\n  while [ ! -e $go ]; do sleep 0.02; done\n"
+        "  echo x >> ../../../log\n  exit 3\n}\n"
     )
     first = place.start("-y")
     wait_until(lambda: (tmp_path / "out/a/Baseline.baseline").exists())

@@ -21,8 +21,14 @@ from spire.units.text import deduplicate, to_pua  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 GOLDENS = Path(__file__).resolve().parents[1] / "goldens" / "spirelm"
-SMALL = HubertShape(hidden_size=16, intermediate_size=32, num_hidden_layers=2, conv_dim=(4, 4, 4, 8, 8, 8, 8),
-                    num_conv_pos_embeddings=8, num_conv_pos_embedding_groups=2)
+SMALL = HubertShape(
+    hidden_size=16,
+    intermediate_size=32,
+    num_hidden_layers=2,
+    conv_dim=(4, 4, 4, 8, 8, 8, 8),
+    num_conv_pos_embeddings=8,
+    num_conv_pos_embedding_groups=2,
+)
 
 
 @pytest.fixture(scope="module")
@@ -173,14 +179,62 @@ def test_script_and_labels_of_a_pretrained_model(corpus):
     import units_label
     import units_pretrain
 
-    (corpus / "tiny.json").write_text(json.dumps({key: SMALL.__dict__[key] for key in (
-        "hidden_size", "intermediate_size", "num_hidden_layers", "conv_dim", "num_conv_pos_embeddings",
-        "num_conv_pos_embedding_groups")}))
+    (corpus / "tiny.json").write_text(
+        json.dumps(
+            {
+                key: SMALL.__dict__[key]
+                for key in (
+                    "hidden_size",
+                    "intermediate_size",
+                    "num_hidden_layers",
+                    "conv_dim",
+                    "num_conv_pos_embeddings",
+                    "num_conv_pos_embedding_groups",
+                )
+            }
+        )
+    )
     manifest, hubert, kmeans = f"{corpus}/m.jsonl", f"{corpus}/h", f"{corpus}/k"
-    assert units_pretrain.main(["--manifest", manifest, "--config", f"{corpus}/tiny.json", "--steps", "2",
-                                "--batch", "2", "--label-clusters", "4", "--out", hubert]) == 0
-    assert units_kmeans.main(["--encoder", hubert, "--layer", "1", "--normalize", "meanvar", "--clusters", "5",
-                              "--manifest", manifest, "--frames", "400", "--out", kmeans]) == 0
+    assert (
+        units_pretrain.main(
+            [
+                "--manifest",
+                manifest,
+                "--config",
+                f"{corpus}/tiny.json",
+                "--steps",
+                "2",
+                "--batch",
+                "2",
+                "--label-clusters",
+                "4",
+                "--out",
+                hubert,
+            ]
+        )
+        == 0
+    )
+    assert (
+        units_kmeans.main(
+            [
+                "--encoder",
+                hubert,
+                "--layer",
+                "1",
+                "--normalize",
+                "meanvar",
+                "--clusters",
+                "5",
+                "--manifest",
+                manifest,
+                "--frames",
+                "400",
+                "--out",
+                kmeans,
+            ]
+        )
+        == 0
+    )
     label = ["--encoder", hubert, "--kmeans", kmeans, "--manifest", f"m={manifest}", "--out", f"{corpus}/u"]
     assert units_label.main([*label, "--layer", "1"]) == 0
     assert len((corpus / "u" / "m.units").read_text().splitlines()) == 6

@@ -120,6 +120,11 @@ def test_the_cepstral_path_does_not_import_torch():
     program = "import sys, numpy, spire.units.label, spire.units.report, spire.units.sample\n"
     program += "from spire.units.encoders import open_encoder\n"
     program += "open_encoder('mfcc').features(numpy.zeros(5000, 'f')); print('torch' in sys.modules)"
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True,
-                         env={"PYTHONPATH": str(Path(__file__).resolve().parents[2] / "src"), "PATH": "/usr/bin:/bin"})
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": str(Path(__file__).resolve().parents[2] / "src"), "PATH": "/usr/bin:/bin"},
+    )
     assert run.stdout.strip() == "False"

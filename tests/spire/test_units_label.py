@@ -101,8 +101,9 @@ def test_a_foreign_kmeans_is_refused(corpus):
 def test_smoothing_and_normalization_follow_the_kmeans(corpus):
     args = ["--encoder", "mfcc", "--clusters", "6", "--manifest", f"{corpus}/good.jsonl", "--normalize", "mean"]
     assert units_kmeans.main([*args, "--smooth", "2", "--out", f"{corpus}/s"]) == 0
-    smooth, plain = (read_frames(run_label(corpus, k, "good") / "good.frames.npz")
-                     for k in (f"{corpus}/s", make_kmeans(corpus)))
+    smooth, plain = (
+        read_frames(run_label(corpus, k, "good") / "good.frames.npz") for k in (f"{corpus}/s", make_kmeans(corpus))
+    )
     wav = load_utterance(read_manifest(corpus / "good.jsonl")[0])
     features = open_encoder("mfcc").features(wav)
     for _ in range(2):
@@ -145,8 +146,9 @@ def test_report_refuses_files_of_two_runs(corpus):
     lines = (out / "good.units").read_text().split("\n")
     (out / "good.units").write_text("\n".join(lines[1:2] + lines[1:]))
     with pytest.raises(UserError, match="good.units:1"):
-        units_report.main(["--units", str(out), "--kmeans", kmeans, "--out", f"{corpus}/r", "--manifest",
-                           f"good={corpus}/good.jsonl"])
+        units_report.main(
+            ["--units", str(out), "--kmeans", kmeans, "--out", f"{corpus}/r", "--manifest", f"good={corpus}/good.jsonl"]
+        )
 
 
 def test_measures_of_perfect_and_useless_units():
