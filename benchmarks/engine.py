@@ -215,19 +215,29 @@ class Bench:
                 self.add(name, "snakemake", 3 * samples, self.peer("-n", "--quiet", "all"), here, repeats=1)
 
     def runs(self) -> None:
-        """The limits are in units of the peers measured beside it: 2.5 x make, a fifth of Snakemake."""
+        """The limits are in units of the peers beside it: 2.5 x make with the same shell, a fifth of Snakemake."""
         samples = self.samples["run"]
         jobs, name = 3 * samples, f"run {3 * samples:,} trivial tasks, two at a time"
         again = f"nothing to do, {jobs:,} tasks"
-        peers = [("make", chain_makefile, self.make and [self.make, "-j2"], self.make and [self.make])]
+        shell = ["SHELL=/bin/bash"]
+        peers = [
+            ("make", chain_makefile, self.make and [self.make, "-j2"], self.make and [self.make]),
+            # What our bodies are, too: starting bash costs twice what starting sh does.
+            (
+                "make with bash",
+                chain_makefile,
+                self.make and [self.make, "-j2", *shell],
+                self.make and [self.make, *shell],
+            ),
+        ]
         snake = self.peer("--cores", "2", "--quiet", "all")
         peers.append(("snakemake", chain_snakefile, snake, snake))
         limits = []
         for tool, write, first, second in peers:
-            here = self.folder(f"run_{tool}", write, samples)
+            here = self.folder(f"run_{tool.replace(' ', '_')}", write, samples)
             self.add(name, tool, jobs, first, here, repeats=1)
-            if (spent := self.results[-1].cpu_seconds) is not None:
-                limits.append(spent * 2.5 if tool == "make" else spent / 5)
+            if (spent := self.results[-1].cpu_seconds) is not None and tool != "make":
+                limits.append(spent / 5 if tool == "snakemake" else spent * 2.5)
             self.add(again, tool, jobs, second, here, repeats=1)
         here = self.folder("run", chain_tape, samples)
         words = ["x.tape", "-y", "-j2", "--no-live"]
@@ -258,6 +268,12 @@ def _first_line(arguments: list[str]) -> str:
     return (done.stdout.splitlines() or ["unknown"])[0]
 
 
+def file_system(folder: Path) -> str:
+    """The kind of file system that a folder lies on: creating a file costs very different times on them."""
+    mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text().splitlines()]
+    return max(((len(at), kind) for at, kind in mounts if folder.is_relative_to(at)), default=(0, "unknown"))[1]
+
+
 def machine(bench: Bench) -> dict[str, str]:
     """Where and with what this was measured."""
     cpu = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
@@ -268,6 +284,7 @@ def machine(bench: Bench) -> dict[str, str]:
         "cores": str(os.cpu_count()),
         "memory": f"{int(memory.group(1)) / 2**20:.0f} GiB" if memory else "unknown",
         "system": f"{platform.system()} {platform.release()}",
+        "file system": file_system(bench.base),
         "load at the start": f"{os.getloadavg()[0]:.1f}",
         "Python": platform.python_version(),
         "engine": _first_line(["git", "-C", str(ROOT), "describe", "--always", "--dirty"]),
