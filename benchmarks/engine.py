@@ -215,7 +215,7 @@ class Bench:
                 self.add(name, "snakemake", 3 * samples, self.peer("-n", "--quiet", "all"), here, repeats=1)
 
     def runs(self) -> None:
-        """The limits are in units of the peers beside it: 2.5 x make with the same shell, a fifth of Snakemake."""
+        """The limits are in units of the peers beside it: 2.5 x make, a fifth of Snakemake."""
         samples = self.samples["run"]
         jobs, name = 3 * samples, f"run {3 * samples:,} trivial tasks, two at a time"
         again = f"nothing to do, {jobs:,} tasks"
@@ -236,7 +236,7 @@ class Bench:
         for tool, write, first, second in peers:
             here = self.folder(f"run_{tool.replace(' ', '_')}", write, samples)
             self.add(name, tool, jobs, first, here, repeats=1)
-            if (spent := self.results[-1].cpu_seconds) is not None and tool != "make":
+            if (spent := self.results[-1].cpu_seconds) is not None:
                 limits.append(spent / 5 if tool == "snakemake" else spent * 2.5)
             self.add(again, tool, jobs, second, here, repeats=1)
         here = self.folder("run", chain_tape, samples)
