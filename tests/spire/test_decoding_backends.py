@@ -289,11 +289,11 @@ def test_a_batch_that_memory_does_not_hold_is_halved(folder, backend, prompts, s
     sizes = []
 
     def with_room_for(rows: int):
-        def answer(self, every, batch, s):
+        def answer(self, every, batch, s, seeds):
             sizes.append(len(batch))
             if len(batch) > rows:
                 raise torch.OutOfMemoryError("full")
-            return answers(self, every, batch, s)
+            return answers(self, every, batch, s, seeds)
 
         return answer
 
@@ -339,7 +339,7 @@ def test_bad_input_is_named(folder, backend, settings, tmp_path):
         open_backend("triton", folder)
     with pytest.raises(UserError, match="no config.json|no SentencePiece"):
         open_backend("transformers", tmp_path)
-    with pytest.raises(UserError, match="greedily"):
-        open_backend("native", folder).generate([[bos]], replace(settings, strategy="sampling"))
+    with pytest.raises(UserError, match="no beam search"):
+        open_backend("native", folder).generate([[bos]], replace(settings, strategy="beam"))
     with pytest.raises(UserError, match="on the CPU"):
         open_backend("native", folder, dtype="bf16")

@@ -66,13 +66,17 @@ class Backend(ABC):
         settings: Settings,
         work=None,
         progress: Callable[[int, int], None] | None = None,
+        seeds: list[int] | None = None,
     ) -> list[Answer]:
         """One Answer per prompt (ids), in order. `work`: a spire.decoding.work.Work that knows earlier answers and
-        takes new ones; `progress(done, of)` is called after every batch.
+        takes new ones; `progress(done, of)` is called after every batch. `seeds`: of sampling, one for each prompt in
+        place of the settings' own (not together with `work`, which knows prompts only).
 
         UserError for an empty prompt, one that begins with two `<s>`, and one that leaves no room for an answer.
         """
         self._check(prompts, settings)
+        if seeds is not None:
+            return self._seeded(prompts, settings, seeds, work, progress)
         unique = sorted({tuple(p) for p in prompts})
         known: dict[int, Answer] = {}
         if work is not None:
@@ -92,6 +96,23 @@ class Backend(ABC):
         at = {p: i for i, p in enumerate(unique)}
         return [known[at[tuple(p)]] for p in prompts]
 
+    def _seeded(self, prompts, settings, seeds, work, progress) -> list[Answer]:
+        """`generate` with a seed of each prompt's own; equal pairs of the two are answered once."""
+        if work is not None or len(seeds) != len(prompts):
+            raise UserError(f"{len(prompts)} prompts and {len(seeds)} seeds: one each, and no work folder")
+        unique = sorted({(tuple(p), seed) for p, seed in zip(prompts, seeds, strict=True)})
+        asked, own = [p for p, _ in unique], [seed for _, seed in unique]
+        known: dict[int, Answer] = {}
+        for batch in self.plan(asked, settings):
+            wall, cpu = time.monotonic(), time.process_time()
+            found = self.answer(asked, batch, settings, own)
+            self._count(asked, found, time.monotonic() - wall, time.process_time() - cpu)
+            known |= found
+            if progress is not None:
+                progress(len(known), len(unique))
+        at = {pair: i for i, pair in enumerate(unique)}
+        return [known[at[tuple(p), seed]] for p, seed in zip(prompts, seeds, strict=True)]
+
     @abstractmethod
     def plan(self, prompts: list[tuple[int, ...]], settings: Settings) -> list:
         """Batches over sorted, different prompts; of these prompts and the settings alone."""
@@ -102,8 +123,10 @@ class Backend(ABC):
         """The numbers of a batch's prompts."""
 
     @abstractmethod
-    def answer(self, prompts: list[tuple[int, ...]], batch, settings: Settings) -> dict[int, Answer]:
-        """The answers of one batch by number."""
+    def answer(
+        self, prompts: list[tuple[int, ...]], batch, settings: Settings, seeds: list[int] | None = None
+    ) -> dict[int, Answer]:
+        """The answers of one batch by number; `seeds` of all prompts, where they are not the settings' own."""
 
     def stopped(self, settings: Settings) -> Callable[[tuple[int, ...]], bool] | None:
         """Whether an answer's text holds a stop string; None without stop strings."""
@@ -143,8 +166,9 @@ class Backend(ABC):
 
 
 class NativeBackend(Backend):
-    """Our own Llama in float32 on the CPU, greedy only: starts without importing transformers. Rounding may decide
-    between tokens closer than 1e-4; such steps are counted."""
+    """Our own Llama in float32 on the CPU, greedy or sampling: starts without importing transformers. Plain greedy:
+    rounding may decide between tokens closer than 1e-4, and such steps are counted. With sampling, stop strings or
+    banned ids (spire.decoding.native) they are settled."""
 
     def __init__(self, folder: Path, rows: int):
         from spire.training.checkpoint import load_model
@@ -156,11 +180,15 @@ class NativeBackend(Backend):
 
     def _check(self, prompts: list[list[int]], settings: Settings) -> None:
         super()._check(prompts, settings)
-        if settings.strategy != "greedy" or settings.stop_text:
-            what = "stop strings" if settings.stop_text else f"strategy {settings.strategy}"
-            raise UserError(
-                f"the native backend decodes greedily to stop ids, not with {what}", hint="--backend transformers"
-            )
+        if settings.strategy == "beam":
+            raise UserError("the native backend has no beam search", hint="--backend transformers")
+
+    @staticmethod
+    def _plain(settings: Settings) -> bool:
+        return settings.strategy == "greedy" and not settings.stop_text and not settings.banned
+
+    def settles(self, settings):
+        return not self._plain(settings)
 
     def plan(self, prompts, settings):
         from spire.decoding.greedy import _batches, _cluster
@@ -171,11 +199,17 @@ class NativeBackend(Backend):
     def members(batch) -> list[int]:
         return [i for cluster in batch for i in cluster.members]
 
-    def answer(self, prompts, batch, settings):
+    def answer(self, prompts, batch, settings, seeds=None):
         import torch
 
         from spire.decoding.greedy import _decode
 
+        if not self._plain(settings):
+            from spire.decoding.native import NativeDecoder
+
+            decoder = NativeDecoder(self.model, self.vocabulary.size)
+            decoder.ended = self.stopped(settings)
+            return decoder.answers(prompts, batch, settings, seeds)
         stops = torch.tensor(sorted(settings.stop), dtype=torch.long)
         with torch.inference_mode():
             answers = _decode(self.model, prompts, batch, stops, settings.max_new, self.vocabulary.size)

@@ -55,13 +55,22 @@ class Decoder:
         self.device, self.dtype = model.device, model.dtype
         self.forwards = 0
 
-    def answers(self, prompts: list[tuple[int, ...]], batch: list[Cluster], settings: Settings) -> dict[int, Answer]:
-        """The answers of the batch's members by number."""
+    def answers(
+        self,
+        prompts: list[tuple[int, ...]],
+        batch: list[Cluster],
+        settings: Settings,
+        seeds: list[int] | None = None,
+    ) -> dict[int, Answer]:
+        """The answers of the batch's members by number. `seeds`: of each prompt, where it is not the settings' own."""
         members = [i for c in batch for i in c.members]
         with torch.inference_mode():
             logits, state = self._prefill(prompts, batch, settings.max_new)
+            chosen = [prompts[i] for i in members]
+            own = None if seeds is None else [seeds[i] for i in members]
+            choose = Chooser(settings, chosen, self.dtype, self.size, own)
             decode = self._beam if settings.strategy == "beam" else self._tokens
-            answers = decode([prompts[i] for i in members], logits, state, settings)
+            answers = decode(chosen, logits, state, settings, choose)
         return dict(zip(members, answers, strict=True))
 
     # ---- the model
@@ -146,8 +155,9 @@ class Decoder:
 
     # ---- greedy and sampling
 
-    def _tokens(self, prompts: list[tuple[int, ...]], logits: torch.Tensor, state: _State, s: Settings) -> list[Answer]:
-        choose = Chooser(s, prompts, self.dtype, self.size)
+    def _tokens(
+        self, prompts: list[tuple[int, ...]], logits: torch.Tensor, state: _State, s: Settings, choose: Chooser
+    ) -> list[Answer]:
         n = len(prompts)
         tokens: list[list[int]] = [[] for _ in range(n)]
         logprob, near, finished = [0.0] * n, [0] * n, [False] * n
@@ -184,16 +194,21 @@ class Decoder:
 
     # ---- beam
 
-    def _beam(self, prompts: list[tuple[int, ...]], logits: torch.Tensor, state: _State, s: Settings) -> list[Answer]:
+    def _beam(
+        self, prompts: list[tuple[int, ...]], logits: torch.Tensor, state: _State, s: Settings, choose: Chooser
+    ) -> list[Answer]:
         ended = self.ended or (lambda ids: False)
         searches = [Search(s.beams, self._limit(p, s.max_new), s.length_penalty, s.stop, ended) for p in prompts]
         rows = [(k, 0) for k in range(len(prompts))]  # search and hypothesis of every row of the batch
         for _ in range(s.max_new):
-            logp = logits[:, : self.size].float().log_softmax(1)
+            logp = choose.allowed(logits).log_softmax(1)
             best, ids = logp.topk(min(2 * s.beams, self.size), dim=1)
-            found = [list(zip(i, g, strict=True)) for i, g in zip(ids.tolist(), best.tolist(), strict=True)]
+            found = [
+                [(token, gain) for token, gain in zip(i, g, strict=True) if gain > -math.inf]
+                for i, g in zip(ids.tolist(), best.tolist(), strict=True)
+            ]
             margin = MARGIN[self.dtype] * max(1.0, float(logits.abs().max()))
-            self._check(float(best.sum()))
+            self._check(float(best[:, 0].sum()))
             candidates: dict[int, list] = {}
             first_row: dict[int, int] = {}
             for at, (k, _) in enumerate(rows):

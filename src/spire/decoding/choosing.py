@@ -10,6 +10,7 @@ as greedy choices have. The noise of a step is drawn from (prompt, seed, step).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -36,16 +37,26 @@ class Choice:
 class Chooser:
     """Chooses for the rows of one batch; `prompts` are their ids, for the random numbers of sampling.
 
-    `dtype`: in which the model computes; `size`: ids from there on are never chosen.
+    `dtype`: in which the model computes; `size`: ids from there on are never chosen. `seeds`: of each prompt, where it
+    is not the settings' own.
     """
 
-    def __init__(self, settings: Settings, prompts: list[tuple[int, ...]], dtype: torch.dtype, size: int):
+    def __init__(
+        self,
+        settings: Settings,
+        prompts: list[tuple[int, ...]],
+        dtype: torch.dtype,
+        size: int,
+        seeds: Sequence[int] | None = None,
+    ):
         self.settings, self.prompts, self.size = settings, prompts, size
+        self.seeds = [settings.seed] * len(prompts) if seeds is None else seeds
         self.margin, self.mass = MARGIN[dtype], _MASS[dtype]
+        self._never = torch.tensor(sorted(i for i in settings.banned if i < size), dtype=torch.long)
 
     def __call__(self, logits: torch.Tensor, rows: list[int], step: int) -> Choice:
         """`logits` [rows, vocabulary] of the rows with these numbers; `step` counts the tokens chosen before."""
-        logits = logits[:, : self.size].float()
+        logits = self.allowed(logits)
         slack = self.margin * logits.amax(1, keepdim=True).abs().clamp_min(1)
         if self.settings.strategy == "greedy":
             score, sure = logits, None
@@ -65,9 +76,17 @@ class Chooser:
         gain = logits.gather(1, token[:, None])[:, 0] - logits.logsumexp(1)
         return Choice(token, gain, near)
 
+    def allowed(self, logits: torch.Tensor) -> torch.Tensor:
+        """`logits` [rows, vocabulary] in float32 without padding rows, with -inf for what is banned."""
+        logits = logits[:, : self.size].float()
+        if len(self._never):
+            self._never = self._never.to(logits.device)
+            logits = logits.index_fill(1, self._never, float("-inf"))
+        return logits
+
     def settled(self, logits: torch.Tensor, row: int, step: int) -> tuple[int, float]:
         """(token, gain) of one row from logits [vocabulary] that no other row had a part in."""
-        logits = logits[None, : self.size].float()
+        logits = self.allowed(logits[None])
         score = logits
         if self.settings.strategy != "greedy":
             score, sure = self._noisy(logits / self.settings.temperature, None, [row], step)
@@ -97,6 +116,6 @@ class Chooser:
         return (logits + noise).masked_fill(~possible, float("-inf")), sure
 
     def _gumbel(self, row: int, step: int) -> torch.Tensor:
-        generator = torch.Generator().manual_seed(prompt_seed(self.prompts[row], self.settings.seed, step))
+        generator = torch.Generator().manual_seed(prompt_seed(self.prompts[row], self.seeds[row], step))
         uniform = torch.rand(self.size, generator=generator, dtype=torch.float64)
         return -(-uniform.clamp_min(1e-300).log()).clamp_min(1e-300).log().float()

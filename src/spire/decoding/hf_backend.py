@@ -94,12 +94,12 @@ class TransformersBackend(Backend):
     def members(batch) -> list[int]:
         return [i for cluster in batch for i in cluster.members]
 
-    def answer(self, prompts, batch, settings):
+    def answer(self, prompts, batch, settings, seeds=None):
         import torch
 
         self.decoder.ended = self.stopped(settings)
         try:
-            return self.decoder.answers(prompts, batch, settings)
+            return self.decoder.answers(prompts, batch, settings, seeds)
         except torch.OutOfMemoryError as e:
             if len(batch) == 1:
                 raise UserError(
@@ -109,7 +109,8 @@ class TransformersBackend(Backend):
         # Answers do not depend on the batch, so halves of it will do.
         torch.cuda.empty_cache()
         half = len(batch) // 2
-        return {i: a for part in (batch[:half], batch[half:]) for i, a in self.answer(prompts, part, settings).items()}
+        parts = [self.answer(prompts, part, settings, seeds) for part in (batch[:half], batch[half:])]
+        return parts[0] | parts[1]
 
 
 def read_config(folder: Path) -> dict:

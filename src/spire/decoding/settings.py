@@ -25,7 +25,8 @@ class Settings:
     (`temperature`, then the `top_k` most likely tokens, 0 for all, then the smallest set of probability `top_p`) or
     "beam" (`beams` hypotheses, scores divided by length ** `length_penalty`, the stop token counted). `seed`: of
     sampling; the random numbers of an answer depend on it and on the prompt's ids, on nothing else. `stop`: ids that
-    end an answer. `stop_text`: strings that end it too, wherever they appear in its text.
+    end an answer. `stop_text`: strings that end it too, wherever they appear in its text. `banned`: ids that are never
+    chosen; probabilities are those of the others.
     """
 
     max_new: int = 256
@@ -38,10 +39,12 @@ class Settings:
     seed: int = 1
     beams: int = 4
     length_penalty: float = 1.0
+    banned: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stop", frozenset(int(i) for i in self.stop))
         object.__setattr__(self, "stop_text", tuple(self.stop_text))
+        object.__setattr__(self, "banned", frozenset(int(i) for i in self.banned))
         wrong = None
         if self.strategy not in STRATEGIES:
             raise UserError(f"unknown strategy {self.strategy!r}", hint="strategies: " + " ".join(STRATEGIES))
@@ -70,6 +73,9 @@ class Settings:
         fields = {"strategy": self.strategy, "max_new_tokens": self.max_new}
         if self.stop_text:
             fields["stop_text"] = " ".join(repr(text) for text in self.stop_text)
+        if self.banned:
+            listed = ",".join(map(str, sorted(self.banned)))
+            fields["banned"] = hashlib.sha256(listed.encode()).hexdigest()[:16]
         return fields | {name: getattr(self, name) for name in of_strategy}
 
 

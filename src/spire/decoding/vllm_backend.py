@@ -10,6 +10,7 @@ batch, at some cost of speed.
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 
@@ -79,12 +80,13 @@ class VllmBackend(Backend):
     def members(batch) -> list[int]:
         return batch
 
-    def answer(self, prompts, batch, settings):
+    def answer(self, prompts, batch, settings, seeds=None):
         chosen = [prompts[i] for i in batch]
-        found = self._beam(chosen, settings) if settings.strategy == "beam" else self._tokens(chosen, settings)
+        own = [settings.seed if seeds is None else seeds[i] for i in batch]
+        found = self._beam(chosen, settings) if settings.strategy == "beam" else self._tokens(chosen, settings, own)
         for answer in found:
-            if any(i >= self.vocabulary.size for i in answer.ids):
-                raise UserError(f"vLLM chose an id outside the vocabulary of {self.vocabulary.size}")
+            if any(i >= self.vocabulary.size or i in settings.banned for i in answer.ids):
+                raise UserError(f"vLLM chose a banned id, or one outside the vocabulary of {self.vocabulary.size}")
         return dict(zip(batch, found, strict=True))
 
     def _ask(self, sequences: list[tuple[int, ...]], parameters: list) -> list:
@@ -95,16 +97,23 @@ class VllmBackend(Backend):
     def _parameters(self, settings: Settings, **more):
         from vllm import SamplingParams
 
+        if settings.banned:
+            # Thousands of ids are forbidden then; a mask of those that may be chosen is exact, and one tensor.
+            only = [i for i in range(self.vocabulary.size) if i not in settings.banned]
+            return SamplingParams(ignore_eos=True, detokenize=False, allowed_token_ids=only, **more)
         never = {i: _NEVER for i in range(self.vocabulary.size, self._rows_of_head)}
         return SamplingParams(ignore_eos=True, detokenize=False, logit_bias=never or None, **more)
 
-    def _tokens(self, prompts: list[tuple[int, ...]], s: Settings) -> list[Answer]:
+    def _tokens(self, prompts: list[tuple[int, ...]], s: Settings, seeds: list[int]) -> list[Answer]:
         common = {"max_tokens": s.max_new, "stop_token_ids": sorted(s.stop), "logprobs": 2}
         if s.strategy == "greedy":
             parameters = [self._parameters(s, temperature=0.0, **common)] * len(prompts)
         else:
             filters = {"temperature": s.temperature, "top_p": s.top_p, "top_k": s.top_k}
-            parameters = [self._parameters(s, seed=prompt_seed(p, s.seed), **filters, **common) for p in prompts]
+            parameters = [
+                self._parameters(s, seed=prompt_seed(p, seed), **filters, **common)
+                for p, seed in zip(prompts, seeds, strict=True)
+            ]
         return [self._answer(out, s) for out in self._ask(prompts, parameters)]
 
     def _answer(self, out, s: Settings) -> Answer:
@@ -132,11 +141,14 @@ class VllmBackend(Backend):
             outs = iter(self._ask(asked, [parameters] * len(asked)))
             for _, search in open_ones:
                 options = [
-                    [(i, x.logprob) for i, x in next(outs).logprobs[0].items() if i < self.vocabulary.size]
+                    [(i, x.logprob) for i, x in next(outs).logprobs[0].items() if self._may(i, x.logprob, s)]
                     for _ in search.running
                 ]
                 search.advance(options, _MARGIN[self.dtype])
         return [Answer(x.best.ids, x.best.finished, x.best.logprob, x.best.length, x.near_ties) for x in searches]
+
+    def _may(self, token: int, logprob: float, s: Settings) -> bool:
+        return token < self.vocabulary.size and token not in s.banned and logprob > -math.inf
 
 
 def _close(step: dict, margin: float) -> bool:
