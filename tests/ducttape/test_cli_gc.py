@@ -185,3 +185,10 @@ def test_wrong_words(place):
     assert "did you mean 'attic'?" in place.run("gc", "atic").stderr
     done = place.run("gc", "-p", "main")
     assert done.returncode == 1 and "gc looks at all plans" in done.stderr
+
+
+def test_what_is_not_in_the_default_plan_stays(place):
+    more = "config {\n  ducttape_default_plan=small\n}\nplan small {\n  reach prep\n}\n"
+    place.tape(TAPE + more)
+    assert {row["task"] for row in json.loads(place.run("status", "--json").stdout)} == {"prep"}
+    assert listed(place)[0] == {}

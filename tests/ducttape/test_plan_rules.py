@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ducttape.plan.planner import make_plan
+from ducttape.plan.planner import make_plan, plan_all
 from ducttape.plan.tasks import FromTask
 from ducttape.syntax.diagnostics import TapeError
 from ducttape.workflow.loader import load
@@ -231,3 +231,35 @@ def test_contradictory_inputs_have_no_realization(tmp_path):
 def test_empty_workflow(tmp_path):
     with pytest.raises(TapeError, match="zero tasks"):
         planned(tmp_path, "global {\n  x=1\n}\n")
+
+
+TWO_PLANS = (
+    T + plan_block("t via (P: two)", name="a") + plan_block("t via (Q: b)", name="b") + plan_block("t", name="c")
+)
+
+
+@pytest.mark.parametrize(
+    "value, names, expected",
+    [
+        ("b", (), ["t/Q.b"]),
+        ('"b c"', (), [f"t/{BASE}", "t/Q.b"]),
+        ('""', (), [f"t/{BASE}", "t/Q.b", "t/P.two"]),
+        ("b", ("a",), ["t/P.two"]),
+    ],
+)
+def test_default_plan(tmp_path, value, names, expected):
+    text = f"config {{\n  ducttape_default_plan={value}\n}}\n" + TWO_PLANS
+    assert keys(planned(tmp_path, text, *names)) == expected
+    assert keys(plan_all(load(tmp_path / "x.tape", user_file=False))) == [f"t/{BASE}", "t/Q.b", "t/P.two"]
+    assert not next(iter(planned(tmp_path, text).tasks.values())).params[2:], "it is no dot-param of the tasks"
+
+
+def test_default_plan_that_is_none(tmp_path):
+    text = "config {\n  ducttape_default_plan=bb\n}\n" + TWO_PLANS
+    for plan in (make_plan, plan_all):
+        tape = tmp_path / "x.tape"
+        tape.write_text(text)
+        with pytest.raises(TapeError) as caught:
+            plan(load(tape, user_file=False))
+        (found,) = caught.value.diagnostics
+        assert str(found.span).endswith("x.tape:2:25") and "unknown plan 'bb'" in found.message and "'b'" in found.hint

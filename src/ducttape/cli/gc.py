@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ducttape.cli.session import Session
 from ducttape.cli.terminal import confirm, say, table
+from ducttape.plan.planner import plan_all
 from ducttape.run.progress import duration
 from ducttape.store.attic import remove
 from ducttape.store.garbage import KINDS, Collector, Garbage, Kept
@@ -32,6 +33,7 @@ def run(options) -> int:
         # What another plan needs would look as if nothing did.
         raise TapeError(Diagnostic("gc looks at all plans of a tape", hint="leave -p out"))
     session = Session(options)
+    session.plan = plan_all(session.workflow, session.warn)
     if session.layout.versioned:
         session.store.survey()
     files = [Path(file.source.path or file.source.name) for file in session.workflow.files]

@@ -75,16 +75,17 @@ class Session:
 
         workflow = load(Path(self.options.tape), [Path(c) for c in self.options.config_file], defines_of(self.options))
         for warning in workflow.warnings:
-            self._warn(warning)
+            self.warn(warning)
         return workflow
 
     @cached_property
     def plan(self) -> Plan:
         from ducttape.plan.planner import make_plan
 
-        return make_plan(self.workflow, list(self.options.plans), warn=self._warn)
+        return make_plan(self.workflow, list(self.options.plans), warn=self.warn)
 
-    def _warn(self, warning: Diagnostic) -> None:
+    def warn(self, warning: Diagnostic) -> None:
+        """Say it, on stderr."""
         say(error_text(warning.render(), Paint(sys.stderr, not self.options.no_color)))
 
     def selected(self, required: bool = False) -> list[RealizedTask]:

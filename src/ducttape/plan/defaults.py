@@ -2,7 +2,7 @@
 
 `ducttape_default_submitter` counts for every task without `.submitter`; the others only for tasks that do not run on
 this machine by the plain `shell`, and that do not give the param themselves. Dot-params say how to run a task, so no
-result depends on them.
+result depends on them. `ducttape_default_config` and `ducttape_default_plan` are directives and no params.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from ducttape.workflow.workflow import Workflow
 _DEFAULT = f"{PREFIX}default_"
 _SUBMITTER = "submitter"
 _LOCAL = "shell"
+_DIRECTIVES = (f"{_DEFAULT}config", f"{_DEFAULT}plan")
 
 
 def with_defaults(plan: Plan, workflow: Workflow) -> Plan:
     """The plan with the site's dot-params. TapeError for one that is not a literal."""
     found = {}
     for name in workflow.globals:
-        if name.startswith(_DEFAULT) and name != f"{_DEFAULT}config" and (param := _param(workflow, name)):
+        if name.startswith(_DEFAULT) and name not in _DIRECTIVES and (param := _param(workflow, name)):
             found[param.name] = param
     if not found:
         return plan

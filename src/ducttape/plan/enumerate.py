@@ -20,13 +20,17 @@ Goal = tuple[PackedTask, tuple[int, ...]]
 
 
 def choose_plans(workflow: Workflow, names: Sequence[str]) -> list[Plan]:
-    """The plans called `names`, or all. An unknown name raises TapeError."""
+    """The plans called `names`, else those of `ducttape_default_plan`, else all. An unknown name raises TapeError."""
+    place = None
+    if not names and (default := workflow.directives.default_plan):
+        names, place = default.value.split(), default.span
     if not names:
         return list(workflow.plans)
     known = {p.name for p in workflow.plans if p.name is not None}
     unknown = [
         Diagnostic(
             f"unknown plan '{name}'",
+            place,
             hint=did_you_mean(name, sorted(known)) or f"{workflow.tape} names no plan; run it without -p",
         )
         for name in dict.fromkeys(names)

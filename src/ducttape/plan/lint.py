@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable, Iterator
 from types import SimpleNamespace
 
-from ducttape.plan.planner import make_plan
+from ducttape.plan.planner import plan_all
 from ducttape.plan.tasks import FromFile, Plan, RealizedTask
 from ducttape.syntax.diagnostics import Diagnostic, TapeError
 from ducttape.syntax.source import Span
@@ -30,7 +30,7 @@ def lint(workflow: Workflow) -> list[Diagnostic]:
     found = list(workflow.warnings)
     plan = None
     try:
-        plan = make_plan(workflow, warn=found.append)
+        plan = plan_all(workflow, warn=found.append)
     except TapeError as error:
         found += error.diagnostics
     found += _bodies(workflow)

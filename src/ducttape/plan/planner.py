@@ -27,6 +27,7 @@ from ducttape.plan.tasks import (
     RealizedTask,
     TaskKey,
 )
+from ducttape.syntax import tree
 from ducttape.syntax.diagnostics import Diagnostic, TapeError
 from ducttape.workflow.graph import PackedTask, Variable
 from ducttape.workflow.packed import Choose, Grafts, Packed, Several, Text
@@ -36,13 +37,23 @@ from ducttape.workflow.workflow import Workflow
 
 
 def make_plan(workflow: Workflow, plan_names: Sequence[str] = (), warn: Warn | None = None) -> Plan:
-    """The union of the named plans, of all plans, or of the one-off realizations of everything when there is no plan.
+    """The union of the named plans, else of those of `ducttape_default_plan`, else of all plans, or of the one-off
+    realizations of everything when there is no plan.
 
     `warn` receives warnings about plan lines that ask for what does not exist. Raises TapeError, among others for a
     plan that includes no task.
     """
+    return _united(workflow, choose_plans(workflow, plan_names), warn)
+
+
+def plan_all(workflow: Workflow, warn: Warn | None = None) -> Plan:
+    """The union of all plans, whichever is the default one; otherwise as `make_plan`."""
+    choose_plans(workflow, ())
+    return _united(workflow, workflow.plans, warn)
+
+
+def _united(workflow: Workflow, plans: Sequence[tree.Plan], warn: Warn | None) -> Plan:
     warn = warn or (lambda diagnostic: None)
-    plans = choose_plans(workflow, plan_names)
     plan = plan_goals(workflow, planned(workflow, plans, warn) if plans else one_off(workflow))
     if not plan.tasks:
         raise TapeError(

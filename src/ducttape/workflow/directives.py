@@ -14,6 +14,7 @@ PREFIX = "ducttape_"
 NAMES = (
     "ducttape_output",
     "ducttape_default_config",
+    "ducttape_default_plan",
     "ducttape_structure",
     "ducttape_versioned_tasks",
     "ducttape_undeclared_vars",
@@ -87,6 +88,11 @@ class Directives:
         return self.text("ducttape_output")
 
     @property
+    def default_plan(self) -> Literal | None:
+        """Names of the plans that count where none is asked for, separated by blanks; None or empty for all plans."""
+        return self.literal("ducttape_default_plan")
+
+    @property
     def structure(self) -> str:
         return self.choice("ducttape_structure", ("hyper", "flat"))
 
@@ -138,6 +144,7 @@ class Directives:
         reads = [lambda n=name: self.flag(f"ducttape_experimental_{n}") for name in flags]
         for attribute in [
             "output",
+            "default_plan",
             "structure",
             "versioned_tasks",
             "undeclared_vars",
