@@ -17,6 +17,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from spire.errors import UserError
+from spire.units.hubert_parts import packs
+from spiritlm.pitch.fcpe_cpu import CpuNetwork
 from spiritlm.weight_files import fill, opened, tensors_in, without_weight_norm
 
 RATE, HOP, WINDOW, MELS = 16_000, 160, 1024, 128
@@ -53,7 +55,9 @@ class _Layer(nn.Module):
         return x + self.project(F.silu(self.depthwise(y))).transpose(1, 2)
 
 
-class _Network(nn.Module):
+class Network(nn.Module):
+    """The plain form, for any device; `fcpe_cpu` computes the same on a CPU."""
+
     def __init__(self):
         super().__init__()
         self.first = nn.Conv1d(MELS, CHANNELS, 3, padding=1)
@@ -100,10 +104,13 @@ class Fcpe:
             if module in _NAMES:
                 named[f"{_NAMES[module]}.{kind}"] = value
         with torch.device("meta"):
-            self.network = _Network()
+            self.network: Network | CpuNetwork = Network()
         fill(self.network, named, path)
-        self.network.to(device)
         self.device = torch.device(device)
+        if packs(self.device):
+            self.network = CpuNetwork(self.network)
+        else:
+            self.network.to(device)
         self.cents = tensors["cent_table"].to(device)
         self.filters = mel_filters().to(device)
 
@@ -126,7 +133,8 @@ class Fcpe:
         padded = F.pad(x[None, None], (_MARGIN, _MARGIN), mode="reflect")[0, 0]
         window = torch.hann_window(WINDOW, device=self.device)
         spectrum = torch.stft(padded, WINDOW, HOP, WINDOW, window, center=False, return_complex=True)
-        magnitude = torch.sqrt(torch.view_as_real(spectrum).pow(2).sum(-1) + 1e-9)
+        real, imaginary = torch.view_as_real(spectrum).unbind(-1)
+        magnitude = torch.sqrt(real * real + imaginary * imaginary + 1e-9)
         mel = torch.log(torch.clamp(self.filters @ magnitude, min=1e-5))
         return torch.cat([mel, mel[:, -1:]], dim=1)[:, : len(x) // HOP + 1]
 
