@@ -107,28 +107,30 @@ def ratio_interval(
     return value, bounds.low, bounds.high
 
 
-def paired_interval(a: Measure, b: Measure, seed: int = 1, resamples: int = RESAMPLES) -> tuple[float, float, float]:
+def paired_interval(a: Measure, b: Measure, seed: int = 1) -> tuple[float, float, float]:
     """(a - b, low, high): every resample draws the same items of both, which must be of the same test set.
 
     `UserError` when one of them kept no items or their numbers differ.
     """
-    for one in (a, b):
-        if not one.items:
-            raise UserError(f"{one.model}: {one.stem}: no items are kept", "a comparison needs what each item scored")
-    if len(a.items) != len(b.items):
+    bounds = percentiles(paired_resamples(a, b, seed), a.value - b.value)
+    return a.value - b.value, bounds.low, bounds.high
+
+
+def resampled(measure: Measure, seed: int = 1) -> np.ndarray:
+    """The value on every resample of its items: float64 [RESAMPLES]. `UserError` when it kept none."""
+    return resampled_values(_kept(measure), _ratio, RESAMPLES, seed)
+
+
+def paired_resamples(a: Measure, b: Measure, seed: int = 1) -> np.ndarray:
+    """a - b on every resample of the items of both: float64 [RESAMPLES]. Errors as `paired_interval`."""
+    one, other = _kept(a), _kept(b)
+    if len(one) != len(other):
         raise UserError(
-            f"{a.stem} of {a.model} has {len(a.items)} items, {b.stem} of {b.model} {len(b.items)}",
+            f"{a.stem} of {a.model} has {len(one)} items, {b.stem} of {b.model} {len(other)}",
             "compare on the same test set",
         )
-    one, other = (_rows(m.items, m.weights or [1.0] * len(m.items)) for m in (a, b))
     both = np.concatenate([one, other], axis=1)
-
-    def gap(sums: np.ndarray) -> np.ndarray:
-        return _ratio(sums[:, :2]) - _ratio(sums[:, 2:])
-
-    value = float(gap(both.sum(axis=0, keepdims=True))[0])
-    bounds = percentiles(resampled_values(both, gap, resamples, seed), value)
-    return value, bounds.low, bounds.high
+    return resampled_values(both, lambda sums: _ratio(sums[:, :2]) - _ratio(sums[:, 2:]), RESAMPLES, seed)
 
 
 def write_measures(folder: str | Path, measures: Iterable[Measure]) -> None:
@@ -214,6 +216,14 @@ def _numbers(values: object) -> bool:
     return isinstance(values, list) and all(
         isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in values
     )
+
+
+def _kept(measure: Measure) -> np.ndarray:
+    if not measure.items:
+        raise UserError(
+            f"{measure.model}: {measure.stem}: no items are kept", "a comparison needs what each item scored"
+        )
+    return _rows(measure.items, measure.weights or [1.0] * len(measure.items))
 
 
 def _rows(items: Sequence[float], weights: Sequence[float]) -> np.ndarray:
