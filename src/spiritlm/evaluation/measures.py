@@ -141,7 +141,7 @@ def write_measures(folder: str | Path, measures: Iterable[Measure]) -> None:
     """
     found: dict[str, Measure] = {}
     for measure in measures:
-        _check(measure, f"measure {measure.stem}")
+        checked(measure, f"measure {measure.stem}")
         if measure.stem in found:
             raise UserError(f"{folder}: measured twice: {measure.stem}", "give every test set a name of its own")
         found[measure.stem] = measure
@@ -180,7 +180,7 @@ def _read(path: Path) -> Measure:
         if not isinstance(kept, dict) or not all(_numbers(kept.get(name)) for name in ("items", "weights")):
             raise UserError(f"{beside}: expected an object of two lists of numbers, items and weights")
     measure = Measure(**record, items=tuple(kept["items"]), weights=tuple(kept["weights"]))
-    _check(measure, str(path))
+    checked(measure, str(path))
     if f"{measure.stem}.json" != path.name:
         raise UserError(
             f"{path}: its fields belong to {measure.stem}.json", "measures are written by a step, not edited"
@@ -188,7 +188,8 @@ def _read(path: Path) -> Measure:
     return measure
 
 
-def _check(measure: Measure, where: str) -> None:
+def checked(measure: Measure, where: str) -> Measure:
+    """The measure, when it is what a measure must be; else `UserError` that `where` opens."""
     for name in ("model", "task", "test_set", "metric"):
         value = getattr(measure, name)
         if not isinstance(value, str) or not _NAME.fullmatch(value):
@@ -210,6 +211,7 @@ def _check(measure: Measure, where: str) -> None:
             raise UserError(
                 f"{where}: {len(measure.items)} items give {value}, the measure says {measure.value} of {measure.n}"
             )
+    return measure
 
 
 def _numbers(values: object) -> bool:
