@@ -115,7 +115,7 @@ def test_vllm_writes_what_transformers_writes(tmp_path):
     folder = write_model(tmp_path / "model", True, sizes=sizes | {"initializer_range": 0.3}, **released)
     here = Spiritlm(folder, device="cpu", dtype="float32", speech_tokenizer=Speech())
     assert here.ids.size == 32_667 and here.rows == 32_768
-    hot = {"do_sample": True, "temperature": 30.0, "top_k": 0, "max_new_tokens": 60}
+    hot = {"do_sample": True, "temperature": 2.0, "top_k": 0, "max_new_tokens": 60}
     settings = [{"max_new_tokens": 12}, {"max_new_tokens": 6, "num_beams": 3}, hot]
     (tmp_path / "asked.json").write_text(json.dumps({"prompts": PROMPTS, "settings": settings}))
     (tmp_path / "ask.py").write_text(PROGRAM)
@@ -142,5 +142,5 @@ def test_vllm_writes_what_transformers_writes(tmp_path):
                 exact = settings_of(config, here._own, (2,), banned, 9, bans_in_beams=True)
                 assert list(map(tuple, found)) == [a.ids for a in here._backend.generate(given, exact)]
             elif modality == "SPEECH":
-                assert len({i for ids in found for i in ids}) > 100  # flat, and still within the modality
+                assert len({i for ids in found for i in ids}) > 50  # flat, and still within the modality
     assert sys.executable != PYTHON
