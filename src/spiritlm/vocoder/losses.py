@@ -1,0 +1,90 @@
+"""What the vocoder is trained with: spectral distances, least-squares adversarial losses, feature matching.
+
+All take waveforms float32 [B, N] at 16 kHz or lists of discriminator outputs and give 0-d float32 tensors, in float32
+whatever the precision around them. Kong et al. 2020 (HiFi-GAN); the second spectral distance is that of Yamamoto et al.
+2020 (multi-resolution STFT), which the released recipe does not have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from spiritlm.vocoder.mel import mel_filters
+
+Outputs = Sequence[tuple[torch.Tensor, Sequence[torch.Tensor]]]  # of each discriminator: scores, features by layer
+
+
+class Spectrum(nn.Module):
+    """Waveforms [B, N] to magnitudes [B, window / 2 + 1, N // hop], Hann window as long as the transform."""
+
+    def __init__(self, window: int, hop: int):
+        super().__init__()
+        self.window, self.hop = window, hop
+        self.register_buffer("hann", torch.hann_window(window), persistent=False)
+
+    def forward(self, wav: torch.Tensor) -> torch.Tensor:
+        side = (self.window - self.hop) // 2
+        padded = F.pad(wav[:, None], (side, side), mode="reflect")[:, 0]
+        found = torch.stft(padded, self.window, self.hop, window=self.hann, center=False, return_complex=True)
+        return torch.sqrt(found.real.square() + found.imag.square() + 1e-9)
+
+
+class MelDistance(nn.Module):
+    """Mean absolute difference of log-mel spectra [B, 80, N // hop] (natural logarithm); magnitudes below `floor`
+    count as that much."""
+
+    def __init__(self, window: int = 1024, hop: int = 256, bins: int = 80, floor: float = 1e-5):
+        super().__init__()
+        self.floor = floor
+        self.spectrum = Spectrum(window, hop)
+        self.register_buffer("filters", torch.from_numpy(mel_filters(bins, window)), persistent=False)
+
+    def log_mel(self, wav: torch.Tensor) -> torch.Tensor:
+        return torch.log(torch.clamp(self.filters @ self.spectrum(wav), min=self.floor))
+
+    def forward(self, found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        return F.l1_loss(self.log_mel(found.float()), self.log_mel(wanted.float()))
+
+
+class SpectralDistance(nn.Module):
+    """Mean over transforms of: spectral convergence |S - S'| / |S| plus mean absolute difference of ln S."""
+
+    def __init__(self, windows: Sequence[int]):
+        super().__init__()
+        self.spectra = nn.ModuleList(Spectrum(window, window // 4) for window in windows)
+
+    def forward(self, found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        total = torch.zeros((), device=found.device)
+        for spectrum in self.spectra:
+            ours, theirs = spectrum(found.float()), spectrum(wanted.float())
+            floor = 1e-3
+            logs = F.l1_loss(torch.log(ours.clamp(min=floor)), torch.log(theirs.clamp(min=floor)))
+            total = total + (theirs - ours).norm() / theirs.norm().clamp(min=1e-3) + logs
+        return total / len(self.spectra)
+
+
+def discriminator_loss(real: Outputs, generated: Outputs) -> torch.Tensor:
+    """Sum over discriminators of E[(1 - D(x))^2] + E[D(G)^2]."""
+    return sum(
+        (1 - ours.float()).square().mean() + theirs.float().square().mean()
+        for (ours, _), (theirs, _) in zip(real, generated, strict=True)
+    )
+
+
+def adversarial_loss(generated: Outputs) -> torch.Tensor:
+    """Sum over discriminators of E[(1 - D(G))^2]."""
+    return sum((1 - scores.float()).square().mean() for scores, _ in generated)
+
+
+def feature_distance(real: Outputs, generated: Outputs) -> torch.Tensor:
+    """Sum over discriminators and layers of the mean absolute difference of features; the real ones carry no
+    gradient."""
+    return sum(
+        F.l1_loss(theirs.float(), ours.detach().float())
+        for (_, layers), (_, others) in zip(real, generated, strict=True)
+        for ours, theirs in zip(layers, others, strict=True)
+    )
