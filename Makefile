@@ -1,4 +1,4 @@
-# Two commands: `make reproduce` (environment, then the study) and `make test`.
+# Two commands: `make reproduce` (environment, then the study) and `make test`. SpiRit-LM: `make reproduce-spiritlm`.
 
 PYTHON ?= python3
 ENV := env
@@ -6,12 +6,16 @@ JOBS ?= 2
 MUTANTS ?= 20000
 ROUNDS ?= 200
 SEED ?= 1
+# Only its weights are read; what it asks for (torchaudio) is not needed.
+FCPE := torchfcpe==0.0.4
+SPIRITLM := main.tape -C configs/spiritlm_mini.tconf
 
-.PHONY: help env reproduce readme check-results test test-all smoke lint bench fuzz torture clean
+.PHONY: help env reproduce reproduce-spiritlm readme check-results test test-all smoke lint bench fuzz torture clean
 
 help:
 	@echo "make reproduce      build the environment, run the mini study, write results/"
-	@echo "make check-results  compare results/scores.csv with what the study must show"
+	@echo "make reproduce-spiritlm  the same for the small SpiRit-LM study, write results/spiritlm/"
+	@echo "make check-results  compare results with what the studies must show"
 	@echo "make test           fast tests and the smoke profile end to end"
 	@echo "make test-all       the slow tests too"
 	@echo "make bench          benchmarks, into benchmarks/results/"
@@ -22,14 +26,16 @@ help:
 env: $(ENV)/.complete
 
 # The marker is written last: an environment that was interrupted is built again.
-$(ENV)/.complete: requirements.txt requirements-test.txt constraints.txt pyproject.toml
+$(ENV)/.complete: requirements.txt requirements-spiritlm.txt requirements-test.txt constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "error: Python 3.11 or newer is needed"; echo "hint: make PYTHON=python3.11"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 	  { echo "error: this Python cannot create environments"; echo "hint: apt-get install -y python3-venv"; exit 1; }
 	rm -rf $(ENV)
 	$(PYTHON) -m venv $(ENV)
-	$(ENV)/bin/python -m pip install -q --disable-pip-version-check -r requirements.txt -r requirements-test.txt -c constraints.txt
+	$(ENV)/bin/python -m pip install -q --disable-pip-version-check -r requirements.txt -r requirements-spiritlm.txt \
+	  -r requirements-test.txt -c constraints.txt
+	$(ENV)/bin/python -m pip install -q --disable-pip-version-check --no-deps $(FCPE)
 	$(ENV)/bin/python -m pip install -q --disable-pip-version-check --no-deps -e .
 	@touch $@
 
@@ -39,11 +45,17 @@ reproduce: $(ENV)/.complete
 	$(ENV)/bin/ducttape main.tape -y -j $(JOBS)
 	@$(ENV)/bin/ducttape main.tape report --json | $(ENV)/bin/python scripts/results_run.py --report - --out results
 
+reproduce-spiritlm: $(ENV)/.complete
+	@test -e results/spiritlm/measures.jsonl || $(ENV)/bin/ducttape $(SPIRITLM) -y invalidate spiritlm_publish 2>/dev/null || true
+	$(ENV)/bin/ducttape $(SPIRITLM) -y -j $(JOBS)
+	@$(ENV)/bin/ducttape $(SPIRITLM) report --json | $(ENV)/bin/python scripts/results_run.py --report - --out results/spiritlm
+
 readme: $(ENV)/.complete
 	$(ENV)/bin/python scripts/results_readme.py --table results/ablations.md --readme README.md
 
 check-results: $(ENV)/.complete
-	$(ENV)/bin/python scripts/results_check.py --scores results/scores.csv --report results/run.json
+	$(ENV)/bin/python scripts/results_check.py --scores results/scores.csv --report results/run.json \
+	  $(if $(wildcard results/spiritlm/measures.jsonl),--spiritlm results/spiritlm)
 
 test: $(ENV)/.complete
 	$(ENV)/bin/python -m pytest -q -n 3
@@ -59,6 +71,7 @@ lint: $(ENV)/.complete
 	$(ENV)/bin/ruff check src scripts tests benchmarks
 	$(ENV)/bin/ducttape main.tape fmt --check label.tape corpora.tape tasks/*.tape tapes/*.tape configs/*.tconf
 	$(ENV)/bin/ducttape main.tape check
+	$(ENV)/bin/ducttape $(SPIRITLM) check
 	$(ENV)/bin/ducttape label.tape check
 	$(ENV)/bin/ducttape corpora.tape check
 
