@@ -12,6 +12,7 @@ revision it is taken at, which files make a split, and which columns hold what. 
     table        of an archive corpus: file, key, header, delimiter
     clean        names of spire.datasets.transcripts.CLEANERS, in order
     microphone   of VCTK: mic1 or mic2
+    untranscribed  true: utterances without a transcript are kept, with an empty text
     checksums    path: SHA-256 of files that somebody has vouched for, whatever a hub or a mirror says
     manual       what a person has to do; shown when the corpus cannot be had
 """
@@ -34,7 +35,7 @@ HUB_READERS = ("parquet", "archive")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 _TEXTS = ("name", "licence", "gate", "page", "phase", "reader", "language")
 _MORE = ("hours", "repository", "revision", "splits", "columns", "translations", "targets", "table", "clean", "manual")
-_KEYS = (*_TEXTS, *_MORE, "microphone", "checksums")
+_KEYS = (*_TEXTS, *_MORE, "microphone", "untranscribed", "checksums")
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class CorpusFacts:
     clean: tuple[str, ...] = ()
     manual: str = ""
     microphone: str = ""
+    untranscribed: bool = False
     checksums: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -108,6 +110,7 @@ def read_facts(path: str | Path) -> CorpusFacts:
         clean=clean,
         manual=" ".join((values.get("manual") or "").split()),
         microphone=values.get("microphone") or "",
+        untranscribed=values.get("untranscribed") is True,
         checksums=_texts(values, "checksums", path),
     )
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from spire.datasets import covost
 from spire.datasets.local import is_audio
 from spire.datasets.records import Part, Record, inside, parts_of_rows
+from spire.datasets.spoken_tests import spoken_storycloze, zerospeech2021
 from spire.errors import UserError
 from spire.textfiles import read_lines, read_text
 
@@ -134,6 +135,8 @@ LAYOUTS: dict[str, Layout] = {
     "europarl_st": europarl_st,
     "spgispeech": spgispeech,
     "vctk": vctk,
+    "zerospeech2021": zerospeech2021,
+    "spoken_storycloze": spoken_storycloze,
 }
 
 

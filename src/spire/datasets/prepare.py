@@ -166,6 +166,8 @@ def _line(record: Record, number: int, row: int, facts: CorpusFacts, writer: _Wr
     if record.problem:
         return record.problem, {}
     text = cleaned(record.text, facts.clean)
+    if text is None and facts.untranscribed and not record.text.strip():
+        text = ""
     if text is None:
         return ("no transcript" if not record.text.strip() else "transcript dropped by " + ", ".join(facts.clean)), {}
     identifier = record.id or f"{number:05d}-{row:06d}"

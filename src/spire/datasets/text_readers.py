@@ -6,6 +6,8 @@ conversations  NAME.jsonl               {"conversations", "lang", "split", "data
 table          NAME.jsonl               the table's columns but for audio, and "file", where the row is from
 mono           NAME.CODE.jsonl          {"text", "lang"}
 parallel       NAME.en-CODE.jsonl       {"en", CODE}
+questions      see spire.datasets.text_choices
+stories        see spire.datasets.text_choices
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from typing import Any
 
 from spire.datasets.text_archive import read_members
 from spire.datasets.text_catalog import TextFacts
+from spire.datasets.text_choices import questions, stories
 from spire.datasets.text_lines import rows_of, sentence
 from spire.datasets.text_sample import Budget, Sample, mono_row, parallel_row, sample
 from spire.datasets.text_source import TextFile, TextSource
@@ -253,4 +256,6 @@ READ: dict[str, Callable[[Made], None]] = {
     "table": _table,
     "mono": _mono,
     "parallel": _parallel,
+    "questions": questions,
+    "stories": stories,
 }
