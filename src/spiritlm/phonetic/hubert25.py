@@ -29,9 +29,10 @@ CONVOLUTIONS = "[(512,10,5)] + [(512,3,2)] * 4 + [(512,2,2)] * 3"  # where a fil
 
 
 class Hubert25:
-    """Features after `layer` (1-based, behind its final norm) of the checkpoint at `path`, on `device`."""
+    """Features after `layer` (1-based, behind its final norm) of the checkpoint at `path`, on `device`. Without
+    `layer`, it is the one that the file names (`output_layer`, in files trained here), else 11."""
 
-    def __init__(self, path: str | Path, layer: int = LAYER, device: str = "cpu", dtype: str = "float32"):
+    def __init__(self, path: str | Path, layer: int | None = None, device: str = "cpu", dtype: str = "float32"):
         _, where, numbers = place(nn.Identity(), device, dtype)
         model, self.normalize = _load(path, layer)
         self.shape, self.dim = model.shape, model.shape.hidden_size
@@ -69,7 +70,7 @@ class Hubert25:
             results[i] = found
 
 
-def _load(path: str | Path, layer: int) -> tuple[Hubert, bool]:
+def _load(path: str | Path, layer: int | None) -> tuple[Hubert, bool]:
     """The first `layer` layers in evaluation mode, and whether waveforms are normalized."""
     with opened(path, "model_cfg", "task_cfg", "model_weight") as file:
         model, task = settings_of(file, "model_cfg"), settings_of(file, "task_cfg")
@@ -79,7 +80,8 @@ def _load(path: str | Path, layer: int) -> tuple[Hubert, bool]:
         content = {"cfg": {"model": model, "task": task}, "model": file.root["model_weight"]}
         found = read_fairseq(SimpleNamespace(where=file.where, root=content))
         layers = found.config["num_hidden_layers"]
-        if not 1 <= layer <= layers:
+        layer = layer or model.get("output_layer") or LAYER
+        if type(layer) is not int or not 1 <= layer <= layers:
             raise UserError(f"{path}: layer {layer} of {layers}", hint="SpiRit-LM takes layer 11")
         shape = HubertShape.from_config(found.config | {"num_hidden_layers": layer}, file.where)
         hubert = Hubert(shape, blank=True)

@@ -24,7 +24,10 @@ SLOPE = 0.01
 
 
 class Quantizer(Protocol):
+    """`dim` of the features it takes; `vocabulary`: how many units it has, without the blank."""
+
     dim: int
+    vocabulary: int
 
     def units(self, features: np.ndarray) -> np.ndarray:
         """float32 [T, dim] to int32 [T]."""
@@ -84,7 +87,7 @@ class KMeansQuantizer:
     """The nearest centroid by squared distance, the first where several are."""
 
     def __init__(self, centroids: np.ndarray):
-        self.dim = centroids.shape[1]
+        self.vocabulary, self.dim = centroids.shape
         self._assigner = Assigner(centroids)
 
     def units(self, features: np.ndarray) -> np.ndarray:
