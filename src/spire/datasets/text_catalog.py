@@ -30,8 +30,7 @@ from spire.errors import UserError
 
 GATES = ("none", "hub", "manual")
 # sentences: n-way by language; tasks: MT, APE and NER test sets in an archive; conversations and table: rows as they
-# are; mono and parallel: a sample of running text or of sentence pairs; questions and stories: one of several answers is
-# right.
+# are; mono and parallel: a sample of running text or of sentence pairs; questions, stories: several answers.
 READERS = ("sentences", "tasks", "conversations", "table", "mono", "parallel", "questions", "stories")
 TAKES = ("fetch", "stream")
 COMMIT = re.compile(r"[0-9a-f]{40}")
