@@ -56,7 +56,7 @@ item []:
         xmax = 1.5 
         intervals: size = 0 
 '''  # fmt: skip
-SHORT = '''File type = "ooTextFile"
+SHORT = """File type = "ooTextFile"
 Object class = "TextGrid"
 
 0
@@ -72,7 +72,7 @@ Object class = "TextGrid"
 0.5
 "two"
 0.5 1.5 "words" ! said slowly
-'''
+"""
 
 
 def utterance(text, duration=1.5, name="u1"):
@@ -190,8 +190,10 @@ def test_jsonl_forms(tmp_path):
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=3),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from(["word", "start", "end", "id"]), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["word", "start", "end", "id"]), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 
@@ -220,7 +222,7 @@ def test_words_keep_the_spelling_of_the_text():
     )
     assert fitted("late", [("late", 1.0, 1.55)], 1.5) == (("late", 1.0, 1.5),)
     for text, message in [
-        ("mr brzk", "the text has 2 words, the alignment goes on with \"o'clock\""),
+        ("mr brzk", 'the text has 2 words, the alignment goes on with "o\'clock"'),
         ("mr brzk o'clock sharp", "has 3 words, the text goes on with 'sharp'"),
         ("mrs brzk o'clock", "word 1 is 'MR', in the text 'mrs'"),
     ]:

@@ -76,7 +76,7 @@ class Aligner:
 
     def spans(self, words: Sequence[Word], owners: Sequence[int], path: Path, duration: float) -> Spans:
         """Times of `words` on `path`, whose label j is of the word owners[j]; `duration` of the audio in seconds."""
-        first, last = _frames_of_words(len(words), owners, path.labels)
+        first, last = (frames.tolist() for frames in _frames_of_words(len(words), owners, path.labels))
         spoken = [w for w in range(len(words)) if first[w] >= 0]
         starts, ends = {}, {}
         for w in spoken:
