@@ -18,6 +18,7 @@ import torch
 
 from spire.errors import UserError, run_main
 from spire.textfiles import read_json, write_json
+from spire.training.flags import checkpoint_folders
 from spire.training.snapshots import Checkpoints, Interval
 from spire.units.hubert import HubertShape
 from spire.units.products import fast_dtype
@@ -43,6 +44,7 @@ def main(argv: list[str] | None = None) -> int:
         mask_start=args.mask_start,
         mask_length=args.mask_length,
         unmasked_weight=args.unmasked_weight,
+        noisy=args.noisy,
         precision=precision,
         device=args.device,
         seed=args.seed,
@@ -60,12 +62,13 @@ def main(argv: list[str] | None = None) -> int:
         def features(wav):
             return model.features([wav])[0]
 
-    work = args.work or args.out.with_name(f"{args.out.name}.work")
+    work = args.out.with_name(f"{args.out.name}.audio")
     labels = Labels(args.label_clusters, args.label_frames, args.seed)
-    audio = label_audio(args.manifest, work / "audio", labels, features, args.normalize, teacher)
-    known = identity(read_json(work / "audio" / "audio.json"), shape, settings)
+    audio = label_audio(args.manifest, work, labels, features, args.normalize, teacher)
+    known = identity(read_json(work / "audio.json"), shape, settings)
     interval = Interval.parse(args.checkpoint_every)
-    checkpoints = Checkpoints(work / "checkpoints", lambda: known, interval, earlier=tuple(args.resume))
+    own, earlier = checkpoint_folders(args)
+    checkpoints = Checkpoints(own, lambda: known, interval, earlier=earlier)
     model, curve = train_hubert(audio, args.label_clusters, shape, settings, checkpoints)
     write_hubert25(args.out, model, layer, args.normalize)
     if args.curve:
@@ -74,7 +77,8 @@ def main(argv: list[str] | None = None) -> int:
             {"settings": asdict(settings), "shape": json.loads(json.dumps(asdict(shape)))} | {"curve": curve},
         )
     del audio
-    shutil.rmtree(work, ignore_errors=True)
+    for folder in (work, own):
+        shutil.rmtree(folder, ignore_errors=True)
     last = curve[-1]
     accuracy = f"accuracy {last['masked_accuracy']} masked, {last['unmasked_accuracy']} unmasked"
     print(f"{args.steps} steps, loss {last['loss']}, {accuracy}")
@@ -101,15 +105,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--mask-start", type=float, default=plain.mask_start, help="chance that a frame starts a mask")
     parser.add_argument("--mask-length", type=int, default=plain.mask_length, help="frames")
     parser.add_argument("--unmasked-weight", type=float, default=plain.unmasked_weight, help="unmasked frames' weight")
+    parser.add_argument("--noisy", type=float, default=plain.noisy, help="share of crops with noise")
     parser.add_argument("--label-clusters", type=int, default=Labels.clusters)
     parser.add_argument("--label-frames", type=int, default=Labels.frames, help="frames that their k-means learns from")
     parser.add_argument("--teacher", type=Path, help="an earlier HuBERT, whose features give the labels")
     # stopping and going on
-    parser.add_argument(
-        "--work", type=Path, help="folder of audio and checkpoints while training; default: beside --out"
-    )
     parser.add_argument("--checkpoint-every", default="10m", help='"500" (steps), "10m", or "0" (never)')
-    parser.add_argument("--resume", type=Path, action="extend", nargs="+", default=[], help="checkpoints to go on from")
+    parser.add_argument("--checkpoints", help="folder for them (default: OUT.checkpoints); deleted at the end")
     parser.add_argument("--curve", type=Path, help="JSON file for the settings and the curve")
     parser.add_argument("--out", type=Path, required=True, help="file in the release's form")
     return parser

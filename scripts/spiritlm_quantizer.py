@@ -20,6 +20,7 @@ import torch
 from spire.errors import run_main
 from spire.manifest import read_manifest
 from spire.textfiles import write_json
+from spire.training.flags import checkpoint_folders
 from spire.training.snapshots import Checkpoints, Interval
 from spiritlm.phonetic.hubert25 import Hubert25
 from spiritlm.phonetic.hubert_files import write_linear
@@ -44,14 +45,14 @@ def main(argv: list[str] | None = None) -> int:
     hubert, teacher = Hubert25(args.hubert, device=args.device), open_quantizer(args.teacher, device=args.device)
     files = (args.hubert, args.teacher, *args.manifest)
     known = {"files": [hashlib.sha256(path.read_bytes()).hexdigest() for path in files], "settings": asdict(settings)}
-    work = args.work or args.out.with_name(f"{args.out.name}.work")
-    checkpoints = Checkpoints(work, lambda: known, Interval.parse(args.checkpoint_every), earlier=tuple(args.resume))
+    own, earlier = checkpoint_folders(args)
+    checkpoints = Checkpoints(own, lambda: known, Interval.parse(args.checkpoint_every), earlier=earlier)
     utterances = [utterance for path in args.manifest for utterance in read_manifest(path)]
     layers, curve = train_quantizer(utterances, hubert, teacher, teacher.vocabulary, settings, checkpoints)
     write_linear(args.out, layers, teacher.vocabulary, hubert.dim)
     if args.curve:
         write_json(args.curve, {"settings": asdict(settings), "curve": curve})
-    shutil.rmtree(work, ignore_errors=True)
+    shutil.rmtree(own, ignore_errors=True)
     print(f"{teacher.vocabulary} units and a blank, loss {curve[-1]['loss']} a unit in the last round")
     return 0
 
@@ -72,9 +73,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--seed", type=int, default=plain.seed)
     parser.add_argument("--threads", type=int, default=1, help="torch threads")
-    parser.add_argument("--work", type=Path, help="folder of checkpoints while training; default: beside --out")
     parser.add_argument("--checkpoint-every", default="10m", help='"5" (rounds), "10m", or "0" (never)')
-    parser.add_argument("--resume", type=Path, action="extend", nargs="+", default=[], help="checkpoints to go on from")
+    parser.add_argument("--checkpoints", help="folder for them (default: OUT.checkpoints); deleted at the end")
     parser.add_argument("--curve", type=Path, help="JSON file for settings and losses")
     parser.add_argument("--out", type=Path, required=True, help="file in the release's form")
     return parser

@@ -31,7 +31,8 @@ MINI = HubertShape(
 
 @dataclass(frozen=True)
 class HubertTraining:
-    """Settings of a run. `frames` are those of a crop (25 a second), `mask_length` counts them too; `precision` is that
+    """Settings of a run. `frames` are those of a crop (25 a second), `mask_length` counts them too; `noisy` is the
+    share of crops with noise, 0 to 20 dB below them, whose labels stay those of the clean speech; `precision` is that
     of the linear layers' products (float32 or bfloat16)."""
 
     steps: int = 850
@@ -44,6 +45,7 @@ class HubertTraining:
     mask_start: float = 0.08
     mask_length: int = 5
     unmasked_weight: float = 1.0
+    noisy: float = 0.0
     precision: str = "float32"
     device: str = "cpu"
     seed: int = 1
@@ -153,6 +155,8 @@ def _step_loss(
     samples = settings.frames * HOP + REACH
     wav = np.stack([audio.wav[s * HOP : s * HOP + samples] for s in starts]).astype(np.float32)
     labels = np.stack([audio.labels[s : s + settings.frames] for s in starts]).astype(np.int64)
+    if settings.noisy:
+        wav = _with_noise(wav, rng, settings.noisy)
     wav, labels = (torch.from_numpy(array).to(settings.device) for array in (wav, labels))
     mask = torch.from_numpy(_spans(rng, settings)).to(settings.device)
     frames = torch.where(mask[:, :, None], model.masked_spec_embed, model.frames(wav))
@@ -166,6 +170,13 @@ def _step_loss(
     right = logits.argmax(dim=1) == targets
     parts = ((targets >= 0) & mask, (targets >= 0) & ~mask)
     return loss, np.array([float(count) for part in parts for count in ((right & part).sum(), part.sum())])
+
+
+def _with_noise(wav: np.ndarray, rng: np.random.Generator, share: float) -> np.ndarray:
+    """White noise for a share of the rows, of a level of its own in each."""
+    levels = 10 ** (-rng.uniform(0, 20, (len(wav), 1)) / 20) * (rng.random((len(wav), 1)) < share)
+    levels = (levels * np.sqrt((wav**2).mean(axis=1, keepdims=True))).astype(np.float32)
+    return wav + levels * rng.standard_normal(wav.shape, np.float32)
 
 
 def _spans(rng: np.random.Generator, settings: HubertTraining) -> np.ndarray:
