@@ -95,6 +95,22 @@ def test_the_store_has_what_the_files_have(made):
     assert len(both) == 28 and (both[8].text == text[0].text).all() and (both[7].speech == speech[7].speech).all()
 
 
+def test_parts_are_the_whole(made, tmp_path):
+    folder, vocabulary, _, speech, text = made
+    inputs = (folder / "train.streams.jsonl", folder / "train.words.jsonl", folder / "train.manifest.jsonl", "story")
+    for part in (1, 2, 3):
+        build(Inputs(*inputs, expressive=True, part=(part, 3)), vocabulary, tmp_path / f"speech{part}")
+        build(Inputs(text=(folder / "train.texts.jsonl",), part=(part, 3)), vocabulary, tmp_path / f"text{part}")
+    for name, whole in (("speech", speech), ("text", text)):
+        parts = [DocumentStore(tmp_path / f"{name}{part}") for part in (1, 2, 3)]
+        assert sum(map(len, parts)) == len(whole)
+        for number in range(len(whole)):
+            found, expected = parts[number % 3][number // 3], whole[number]
+            assert all((getattr(found, n) == getattr(expected, n)).all() for n in ("speech", "words", "text"))
+    with pytest.raises(UserError):
+        Inputs(*inputs, part=(4, 3))
+
+
 def parse(text):
     """[(marker, content)] of a row written out."""
     parts = text.replace("[Text]", "\0[Text]\1").replace("[Speech]", "\0[Speech]\1").split("\0")

@@ -3,7 +3,8 @@
 Guarantees: a document depends on its own lines only; the text of a document, tokenized word by word, has the ids that
 the vocabulary gives the whole text behind "[Text]" (where it has not, the document is left out and counted, as are
 others that cannot be used); files are read line by line and the folder appears whole or not at all. Large corpora are
-made in parts: one folder each, by a process of its own.
+made in parts, one folder each, by processes of their own: part i of n has every n-th document, and other documents'
+lines are passed over unread.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby, zip_longest
@@ -39,7 +40,7 @@ class Inputs:
     Attributes: streams ({"id", "hubert"[, "pitch", "style"]}), words ({"id", "words": [[word, start s, end s], ...]};
     None: speech alone), manifest and group (consecutive utterances with the same value of this field, such as "story",
     are one document; None: each is one), text ({"text"} or {"sentences"}: documents of text alone), expressive (take
-    pitch and style, too).
+    pitch and style, too), part ((i, n): the i-th of n parts, from 1).
     """
 
     streams: Path | None = None
@@ -48,12 +49,19 @@ class Inputs:
     group: str | None = None
     text: tuple[Path, ...] = ()
     expressive: bool = False
+    part: tuple[int, int] = (1, 1)
 
     def __post_init__(self) -> None:
         if bool(self.streams) == bool(self.text):
             raise UserError("documents are made of speech or of text", hint="give --streams, or --text")
         if bool(self.group) != bool(self.manifest):
             raise UserError("--manifest and --group belong together")
+        if not 1 <= self.part[0] <= self.part[1]:
+            raise UserError(f"part {self.part[0]} of {self.part[1]}", hint="write --part 3/16")
+
+    def has(self, document: int) -> bool:
+        """Whether the document of this number (from 0) is in the part."""
+        return document % self.part[1] == self.part[0] - 1
 
 
 def build(inputs: Inputs, vocabulary, out: str | Path) -> dict:
@@ -91,6 +99,7 @@ def build(inputs: Inputs, vocabulary, out: str | Path) -> dict:
             "version": VERSION,
             "expressive": inputs.expressive,
             "aligned": bool(totals["words"]),
+            "part": list(inputs.part),
             "text_dtype": dtype.str,
             "text_vocabulary": text_digest(vocabulary),
             "counts": {name: totals[name] for name in FILES},
@@ -146,16 +155,19 @@ class Pieces:
 
 def _texts(inputs: Inputs, pieces: Pieces, left_out: Counter) -> Iterator[dict]:
     nothing = {"speech": np.empty(0, "<u2"), "words": np.empty(0, WORDS)}
-    for path in inputs.text:
-        for place, row in _lines(path):
-            text = row.get("text", " ".join(row["sentences"]) if isinstance(row.get("sentences"), list) else None)
-            if not isinstance(text, str):
-                raise UserError(f"{place}: no text", hint='each line is {"text": ...} or {"sentences": [...]}')
-            ids = pieces.text(text.strip())
-            if ids:
-                yield {**nothing, "text": np.asarray(ids, np.int64)}
-            else:
-                left_out["empty" if ids is not None else "with names of units in the text"] += 1
+    places = ((path, number, line) for path in inputs.text for number, line in _lines(path))
+    for document, (path, number, line) in enumerate(places):
+        if not inputs.has(document):
+            continue
+        row = _object(path, number, line)
+        text = row.get("text", " ".join(row["sentences"]) if isinstance(row.get("sentences"), list) else None)
+        if not isinstance(text, str):
+            raise UserError(f"{path}:{number}: no text", hint='each line is {"text": ...} or {"sentences": [...]}')
+        ids = pieces.text(text.strip())
+        if ids:
+            yield {**nothing, "text": np.asarray(ids, np.int64)}
+        else:
+            left_out["empty" if ids is not None else "with names of units in the text"] += 1
 
 
 def _speech(inputs: Inputs, pieces: Pieces, limits: dict[str, int], left_out: Counter) -> Iterator[dict]:
@@ -196,29 +208,33 @@ def _speech(inputs: Inputs, pieces: Pieces, limits: dict[str, int], left_out: Co
         yield parts | {"words": table, "text": ids}
 
 
-def _utterances(inputs: Inputs) -> Iterator[tuple[object, str, dict, list | None]]:
-    """(what its document is told by, place in the file, streams, words) of each utterance."""
+def _utterances(inputs: Inputs) -> Iterator[tuple[int, str, dict, list | None]]:
+    """(number of its document, place in the file, streams, words) of each utterance of the part."""
     files = {"streams": inputs.streams, "words": inputs.words, "manifest": inputs.manifest}
     files = {name: path for name, path in files.items() if path}
-    for number, lines in enumerate(zip_longest(*map(_lines, files.values())), 1):
+    document, key = -1, None
+    for lines in zip_longest(*map(_lines, files.values())):
         if None in lines:
             names = " and ".join(map(str, files.values()))
-            raise UserError(f"{names} have not the same number of lines: one has {number - 1}")
+            raise UserError(f"{names} have not the same number of lines", hint="a line for each utterance in each")
         found = dict(zip(files, lines, strict=True))
-        place, streams = found["streams"]
-        for other, row in found.values():
-            if row.get("id") != streams.get("id"):
+        group = _object(inputs.manifest, *found["manifest"]).get(inputs.group) if "manifest" in found else None
+        document, key = document + (group is None or group != key), group
+        if not inputs.has(document):
+            continue
+        rows = {name: _object(files[name], *line) for name, line in found.items()}
+        place = f"{inputs.streams}:{found['streams'][0]}"
+        for name, row in rows.items():
+            if row.get("id") != rows["streams"].get("id"):
                 raise UserError(
-                    f"{place}: {streams.get('id')!r}, but {other} has {row.get('id')!r}",
+                    f"{place}: {rows['streams'].get('id')!r}, but {files[name]} has {row.get('id')!r}",
                     hint="streams, words and manifest have the same utterances in the same order",
                 )
-        words = found["words"][1].get("words") if "words" in found else None
-        if "words" in found and not _is_alignment(words):
-            raise UserError(
-                f"{found['words'][0]}: no alignment", hint='expected "words": [[word, start s, end s], ...]'
-            )
-        key = found["manifest"][1].get(inputs.group) if "manifest" in found else None
-        yield (number if key is None else key), place, streams, words
+        words = rows["words"].get("words") if "words" in rows else None
+        if "words" in rows and not _is_alignment(words):
+            hint = 'expected "words": [[word, start s, end s], ...]'
+            raise UserError(f"{inputs.words}:{found['words'][0]}: no alignment", hint)
+        yield document, place, rows["streams"], words
 
 
 def _is_alignment(words: object) -> bool:
@@ -227,21 +243,22 @@ def _is_alignment(words: object) -> bool:
     )
 
 
-def _lines(path: Path) -> Iterable[tuple[str, dict]]:
-    """(place, object) of each line; the file is never held whole."""
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """(number, text) of each line that is not blank; the file is never held whole."""
     try:
         with Path(path).open(encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                if not line.strip():
-                    continue
-                try:
-                    row = json.loads(line)
-                except ValueError as e:
-                    raise UserError(f"{path}:{number}: not JSON: {e}") from None
-                if not isinstance(row, dict):
-                    raise UserError(f"{path}:{number}: not a JSON object")
-                yield f"{path}:{number}", row
+            yield from ((number, line) for number, line in enumerate(file, 1) if line.strip())
     except OSError as e:
         raise UserError(f"{path}: {e.strerror}", hint="check the path") from None
     except UnicodeDecodeError as e:
         raise UserError(f"{path}: byte {e.start} is not UTF-8") from None
+
+
+def _object(path: Path, number: int, line: str) -> dict:
+    try:
+        row = json.loads(line)
+    except ValueError as e:
+        raise UserError(f"{path}:{number}: not JSON: {e}") from None
+    if not isinstance(row, dict):
+        raise UserError(f"{path}:{number}: not a JSON object")
+    return row
