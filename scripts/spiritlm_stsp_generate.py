@@ -1,6 +1,6 @@
 """Continue the prompts of STSP: generations.jsonl, setup.json, and for speech manifest.jsonl and audio.
 
-    python scripts/spiritlm_stsp_generate.py --model model/ --stsp emov/ --streams streams.jsonl --direction s-s \\
+    python scripts/spiritlm_stsp_generate.py --model model/ --stsp emov/ --speech emov/manifest.jsonl,streams.jsonl \\
         --vocoder vocoder/ --temperature 0.8 --top-p 0.95 --out generations/
     srun --ntasks 16 python scripts/spiritlm_stsp_generate.py ... --shots 6 --runs 3
 
@@ -20,7 +20,9 @@ def main(argv: list[str] | None = None) -> int:
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stsp", type=Path, required=True, help="folder of spiritlm_stsp_data.py")
-    parser.add_argument("--streams", type=Path, help="units of its manifest, for directions with speech")
+    parser.add_argument(
+        "--speech", nargs="*", default=[], metavar="MANIFEST,STREAMS", help="units of its audio, where speech is given"
+    )
     parser.add_argument("--direction", default="s-s")
     parser.add_argument("--shots", type=int, default=0, help="solved examples before an item: 0, 3, 6, 9")
     parser.add_argument("--runs", type=int, default=1)
@@ -35,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
         raise UserError("STSP draws its tokens", hint="--temperature 0.8 --top-p 0.95, as published")
 
     from spiritlm.generation.ranks import Ranks
-    from spiritlm.generation.streams import read_spoken
+    from spiritlm.generation.streams import spoken_by_audio
     from spiritlm.generation.voice import Voice
     from spiritlm.stsp.data import read_items, read_shots
     from spiritlm.stsp.generate import NEW_SPEECH, NEW_TEXT, Setup, generate, write_generations
@@ -46,10 +48,10 @@ def main(argv: list[str] | None = None) -> int:
     if args.direction.endswith("s") and not args.vocoder:
         raise UserError(f"{args.direction} ends in speech", hint="give --vocoder")
     spoken = {}
-    if "s" in args.direction and args.streams:
-        spoken = {item.id: item for item in read_spoken(args.stsp / "manifest.jsonl", args.streams)}
-    elif args.direction.startswith("s") or args.shots:
-        raise UserError(f"{args.direction} needs units of speech", hint="give --streams")
+    if args.direction.startswith("s") or (args.shots and "s" in args.direction):
+        if not args.speech:
+            raise UserError(f"{args.direction} needs units of speech", hint="give --speech MANIFEST,STREAMS")
+        spoken = spoken_by_audio(args.stsp / "manifest.jsonl", [pair.split(",", 1) for pair in args.speech])
     ranks = Ranks.of()
     writer = open_writer(args, ranks)
     items, shots = read_items(args.stsp), read_shots(args.stsp, args.direction)

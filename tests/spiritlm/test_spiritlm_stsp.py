@@ -253,10 +253,14 @@ def test_from_styled_speech_to_measures(model, tmp_path):
     )
     items = read_items(tmp_path / "styles")
     assert sorted(i.sentiment for i in items) == ["negative"] * 3 + ["neutral"] * 3 + ["positive"] * 3
-    units = [{"id": u.id, "hubert": "1 2 3 4 5 6"} for u in read_manifest(tmp_path / "styles" / "manifest.jsonl")]
-    write_jsonl(tmp_path / "streams.jsonl", units)
-    flags = ["--model", model, "--stsp", tmp_path / "styles", "--streams", tmp_path / "streams.jsonl", "--shots", 3]
-    flags += ["--vocoder", write_vocoder(tmp_path / "vocoder"), "--max-new", 8, "--temperature", 0.8, "--top-p", 0.95]
+    write_jsonl(tmp_path / "streams.jsonl", [{"id": u.id, "hubert": "1 2 3 4 5 6"} for u in rows])
+    flags = ["--model", model, "--stsp", tmp_path / "styles", "--shots", 3, "--speech"]
+    flags += [
+        f"{place / 'manifest.jsonl'},{tmp_path / 'streams.jsonl'}",
+        "--vocoder",
+        write_vocoder(tmp_path / "voice"),
+    ]
+    flags += ["--max-new", 8, "--temperature", 0.8, "--top-p", 0.95]
     run("spiritlm_stsp_generate.py", *flags, "--out", tmp_path / "generated")
     generated = read_jsonl(tmp_path / "generated" / "generations.jsonl")
     assert len(generated) == 9 and len(read_manifest(tmp_path / "generated" / "manifest.jsonl")) == 9

@@ -7,7 +7,7 @@ dictionaries of the API (spiritlm 5).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +50,23 @@ def read_spoken(manifest: str | Path, streams: str | Path) -> list[Spoken]:
     return [
         Spoken(u, {name: row[name] for name in kept if name in row}) for u, row in zip(utterances, rows, strict=True)
     ]
+
+
+def spoken_by_audio(manifest: str | Path, sources: Sequence[tuple[str | Path, str | Path]]) -> dict[str, Spoken]:
+    """The utterances of a manifest by id, with the units of the same audio in other manifests and their streams: what
+    is encoded once need not be again. UserError: an utterance whose audio is in none of them."""
+    known = {_audio(s.utterance): s.units for one in sources for s in read_spoken(*one)}
+    found = {}
+    for utterance in read_manifest(manifest):
+        if _audio(utterance) not in known:
+            hint = "give the manifest that was encoded, with its streams"
+            raise UserError(f"{manifest}: {utterance.id}: no units of {utterance.audio_path}", hint)
+        found[utterance.id] = Spoken(utterance, known[_audio(utterance)])
+    return found
+
+
+def _audio(utterance: Utterance) -> tuple[Path, float]:
+    return utterance.audio_path.resolve(), utterance.start
 
 
 def between(units: Mapping[str, str], first: float, last: float) -> dict[str, str]:
