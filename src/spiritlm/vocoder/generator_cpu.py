@@ -18,10 +18,16 @@ import torch.nn.functional as F
 from torch import nn
 
 from spiritlm.row_convolution import RowConvolution, Rows
-from spiritlm.vocoder.generator import LAST_SLOPE, SLOPE
+from spiritlm.vocoder.generator import LAST_SLOPE, SLOPE, GeneratorShape
 
-TILE_ELEMENTS = 1 << 16  # of the rows that pass through a stage at once: 256 kB in float32
+TILE_ELEMENTS = 1 << 19  # of the rows that pass through a stage at once: 2 MB in float32
 GRAIN = 64  # rows: shorter inputs are filled up to a multiple of it
+
+
+def fits(shape: GeneratorShape) -> bool:
+    """Whether every upsampling gives `rate` positions for each one, no more: what is computed here."""
+    pairs = zip(shape.upsample_rates, shape.upsample_kernel_sizes, strict=True)
+    return all(kernel >= rate and (kernel - rate) % 2 == 0 for rate, kernel in pairs)
 
 
 class CpuGenerator:

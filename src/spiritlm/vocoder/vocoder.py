@@ -16,10 +16,13 @@ import torch
 from torch import nn
 
 from spire.errors import UserError
+from spire.units.hubert_parts import packs
 from spiritlm.unit_strings import ids_of
-from spiritlm.vocoder.generator import DurationPredictor, Generator, GeneratorShape, durations
+from spiritlm.vocoder.generator import TILE, DurationPredictor, Generator, GeneratorShape, durations
+from spiritlm.vocoder.generator_cpu import CpuGenerator, fits
 from spiritlm.weight_files import HINT, fill, opened, tensors_in, without_weight_norm
 
+WHOLE = 3 * TILE  # units computed at once where all samples are wanted: neighbours cost less, memory more
 DEFAULT_SPEAKER = 2
 DEFAULT_STYLE = "conv-default"
 DEFAULT_STYLE_ID = 8  # where styles.txt does not name it
@@ -71,6 +74,10 @@ class Vocoder(nn.Module):
         fill(self, {named(key): value for key, value in tensors.items()}, folder)
         self.device = torch.device(device)
         self.to(self.device)
+        if packs(self.device) and fits(self.shape):
+            plain = self.generator
+            del self.generator
+            self.generator = CpuGenerator(plain)
 
     @property
     def expressive(self) -> bool:
@@ -102,7 +109,7 @@ class Vocoder(nn.Module):
         the codes' rate. Repeated codes are dropped unless `not_dedup_code`. Codes below 0 are left out. UserError: a
         stream is missing, lengths do not fit, a unit, speaker or style does not exist.
         """
-        pieces = list(self.stream(code, speaker_id, dur_pred, style_id, not_dedup_code))
+        pieces = list(self.stream(code, speaker_id, dur_pred, style_id, not_dedup_code, WHOLE))
         return np.concatenate([np.zeros(0, np.float32), *pieces])
 
     def stream(
@@ -112,12 +119,13 @@ class Vocoder(nn.Module):
         dur_pred: bool = True,
         style_id: int | None = None,
         not_dedup_code: bool = False,
+        tile: int = TILE,
     ) -> Iterator[np.ndarray]:
-        """The samples of `decode` in pieces of up to 20 s, in bounded memory."""
+        """The samples of `decode` in pieces of up to `tile` units (20 s), in bounded memory."""
         with torch.inference_mode():
             ids = self._frames(code, dur_pred, not_dedup_code)
             rows = self._rows(ids, speaker_id, style_id)
-        for first, last, own in self.shape.spans(len(ids["hubert"])):
+        for first, last, own in self.shape.spans(len(ids["hubert"]), tile):
             with torch.inference_mode():
                 embedded = [table(rows[name][first:last]) for name, table in self.tables.items()]
                 samples = self.generator(torch.cat(embedded, dim=1).t()[None])[0]
