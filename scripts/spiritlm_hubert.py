@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +16,7 @@ from pathlib import Path
 import torch
 
 from spire.errors import UserError, run_main
-from spire.textfiles import read_json, write_json
+from spire.textfiles import read_json, write_jsonl
 from spire.training.flags import checkpoint_folders
 from spire.training.snapshots import Checkpoints, Interval
 from spire.units.hubert import HubertShape
@@ -71,11 +70,8 @@ def main(argv: list[str] | None = None) -> int:
     checkpoints = Checkpoints(own, lambda: known, interval, earlier=earlier)
     model, curve = train_hubert(audio, args.label_clusters, shape, settings, checkpoints)
     write_hubert25(args.out, model, layer, args.normalize)
-    if args.curve:
-        write_json(
-            args.curve,
-            {"settings": asdict(settings), "shape": json.loads(json.dumps(asdict(shape)))} | {"curve": curve},
-        )
+    if args.log:
+        write_jsonl(args.log, curve)
     del audio
     for folder in (work, own):
         shutil.rmtree(folder, ignore_errors=True)
@@ -112,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     # stopping and going on
     parser.add_argument("--checkpoint-every", default="10m", help='"500" (steps), "10m", or "0" (never)')
     parser.add_argument("--checkpoints", help="folder for them (default: OUT.checkpoints); deleted at the end")
-    parser.add_argument("--curve", type=Path, help="JSON file for the settings and the curve")
+    parser.add_argument("--log", type=Path, help="JSONL file: the losses")
     parser.add_argument("--out", type=Path, required=True, help="file in the release's form")
     return parser
 

@@ -19,7 +19,7 @@ import torch
 
 from spire.errors import run_main
 from spire.manifest import read_manifest
-from spire.textfiles import write_json
+from spire.textfiles import write_jsonl
 from spire.training.flags import checkpoint_folders
 from spire.training.snapshots import Checkpoints, Interval
 from spiritlm.phonetic.hubert25 import Hubert25
@@ -50,8 +50,8 @@ def main(argv: list[str] | None = None) -> int:
     utterances = [utterance for path in args.manifest for utterance in read_manifest(path)]
     layers, curve = train_quantizer(utterances, hubert, teacher, teacher.vocabulary, settings, checkpoints)
     write_linear(args.out, layers, teacher.vocabulary, hubert.dim)
-    if args.curve:
-        write_json(args.curve, {"settings": asdict(settings), "curve": curve})
+    if args.log:
+        write_jsonl(args.log, curve)
     shutil.rmtree(own, ignore_errors=True)
     print(f"{teacher.vocabulary} units and a blank, loss {curve[-1]['loss']} a unit in the last round")
     return 0
@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=1, help="torch threads")
     parser.add_argument("--checkpoint-every", default="10m", help='"5" (rounds), "10m", or "0" (never)')
     parser.add_argument("--checkpoints", help="folder for them (default: OUT.checkpoints); deleted at the end")
-    parser.add_argument("--curve", type=Path, help="JSON file for settings and losses")
+    parser.add_argument("--log", type=Path, help="JSONL file: the losses")
     parser.add_argument("--out", type=Path, required=True, help="file in the release's form")
     return parser
 
