@@ -13,6 +13,7 @@ from spiritlm_lm_files import UNITS, write_documents, write_model, write_text_mo
 from spire.errors import UserError
 from spire.training.checkpoint import load_model
 from spire.vocabulary.tokenizer import Vocabulary
+from spiritlm.lm.documents import Inputs, build
 from spiritlm.lm.extend import extend_model_folder
 from spiritlm.lm.render import Renderer
 from spiritlm.lm.spans import Limits
@@ -203,14 +204,16 @@ def test_both_engines_train_on_equal_batches(made):
 def test_wrong_flags_leave_nothing(made, tmp_path):
     import spiritlm_train
 
-    folder, _ = made
+    folder, vocabulary = made
     out = tmp_path / "model"
+    build(Inputs(folder / "train.streams.jsonl"), vocabulary, folder / "plain")
     for more, message in (
         (["--tokens-per-step", "300"], "whole number of rows"),
         (["--text-span", "4"], "no span"),
         (["--epochs", "2"], "has epochs of its own"),
         (["--group", "x=1:y:z"], "no group"),
         (["--group", f"x=1:interleaved:{folder / 'train.text'}"], "aligned speech"),
+        (["--group", f"x=1:speech:{folder / 'plain'}"], "no pitch and style"),
         (["--keep-best", "--patience", "1", "--eval-every", "0"], "--eval-every"),
     ):
         with pytest.raises(UserError) as caught:

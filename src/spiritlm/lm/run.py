@@ -36,6 +36,12 @@ def run_training(args: argparse.Namespace, settings) -> None:
     renderer = Renderer(Tokens.of(vocabulary, args.model), args.sequence_length, limits)
     source = MixtureStream([Group.parse(text, vocabulary) for text in args.group], renderer, rows, settings.seed)
     dev = [Group.parse(text, vocabulary) for text in args.eval]
+    for group in (*source.groups, *dev):
+        if renderer.expressive and not group.corpus.expressive:
+            raise UserError(
+                f"group {group.name}: its documents have no pitch and style, which this model has",
+                hint="spiritlm_documents.py --expressive",
+            )
     batches = held_out(dev, source.blocks, renderer, rows, settings.seed) if dev else []
     _announce(args, settings, source)
     if args.estimate:
