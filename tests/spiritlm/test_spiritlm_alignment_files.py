@@ -13,7 +13,7 @@ from spiritlm.alignment.foreign_words import ForeignWords, fitted
 from spiritlm.alignment.textgrid import read_textgrid, word_tier
 from spiritlm.alignment.words import Aligned, read_words
 
-FUZZ = settings(max_examples=150, deadline=None, derandomize=True)
+FUZZ = settings(max_examples=80, deadline=None, derandomize=True)
 LONG = '''File type = "ooTextFile"
 Object class = "TextGrid"
 

@@ -137,6 +137,11 @@ def test_letters_of_other_vocabularies(tmp_path):
     labels, owners = letters.joined(words)
     assert labels == [6, 7, 4, 8, 4, 9, 4, 9, 4, 7, 5] and owners == [0, 0, -1, 1, -1, 2, -1, 3, -1, 5, 5]
     assert letters.text([6, 6, 0, 6, 1, 4, 4, 0, 7]) == "AA B"
+    mms = {"<blank>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "a": 4, "b": 5}
+    (tmp_path / "vocab.json").write_text(json.dumps(mms))
+    letters = Letters.read(tmp_path)
+    assert (letters.blank, letters.delimiter) == (0, None)
+    assert letters.joined(letters.words("ab b")) == ([4, 5, 5], [0, 0, 1])
     (tmp_path / "vocab.json").write_text(json.dumps({"eng": capitals, "fra": capitals}))
     with pytest.raises(UserError, match="no language None"):
         Letters.read(tmp_path)
@@ -296,7 +301,7 @@ def test_training_learns_and_finds_the_words(tmp_path):
         rows.append(Utterance(f"u{i}", f"{i}.wav", len(samples) / 16_000, "en", " ".join(letters)))
         truth.append(spans)
     write_manifest(tmp_path / "m.jsonl", rows)
-    settings = replace(SETTINGS, steps=300, lr=1e-2, tokens_per_step=100)
+    settings = replace(SETTINGS, steps=220, lr=1e-2, tokens_per_step=100)
     paths = (tmp_path / "ctc", tmp_path / "log.jsonl", tmp_path / "checkpoints")
     record = train_ctc(tmp_path / "m.jsonl", SHAPE, settings, Recipe(augmented=False), *paths)
     assert record["loss"] < 0.3

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from spiritlm.alignment.viterbi import BLANK, best_paths, needed_frames
 
 BLANK_CLASS = 0
-QUICK = settings(max_examples=120, deadline=None, derandomize=True)
+QUICK = settings(max_examples=60, deadline=None, derandomize=True)
 
 
 def collapsed(classes):

@@ -63,7 +63,8 @@ class Letters:
         path = folder / "tokenizer_config.json"
         config = _object(path) if path.is_file() else {}
         names = {key: _name(config.get(key, value)) for key, value in _SPECIALS.items()}
-        blank = ids.get(names["pad_token"] or "")
+        # Models that came from elsewhere than transformers (MMS) keep a blank of their own beside the padding.
+        blank = ids.get("<blank>", ids.get(names["pad_token"] or ""))
         if blank is None:
             raise UserError(f"{folder / 'vocab.json'}: has no blank {names['pad_token']!r}", _HINT)
         delimiter = ids.get(names["word_delimiter_token"] or "")
