@@ -43,7 +43,8 @@ def writer(model):
 def place(folder, expressive=True):
     """A manifest of three utterances and its streams."""
     texts = ["the cat sat on the mat", "now Simon has more gloves", "gloves"]
-    write_manifest(folder / "manifest.jsonl", [Utterance(f"u/{i}", "a.wav", 2.0, "en", t) for i, t in enumerate(texts)])
+    rows = [Utterance(f"u/{i}", f"{i}.wav", 2.0, "en", t) for i, t in enumerate(texts)]
+    write_manifest(folder / "manifest.jsonl", rows)
     rows = [
         {"id": f"u/{i}", "hubert": " ".join(str((i + j) % 20) for j in range(50))}
         | ({"pitch": " ".join(str(j % 6) for j in range(25)), "style": "1 2"} if expressive else {})

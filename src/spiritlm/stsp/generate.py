@@ -83,6 +83,8 @@ def _written(writer: Writer, asked: Sequence[tuple[int, str, str, int]], setup: 
     for run in sorted({run for run, *_ in asked}):
         for attempt in range(setup.tries):
             open_ones = [k for k, a in enumerate(asked) if a[0] == run and not _usable(texts[k], setup.modality)]
+            if not open_ones:
+                break
             found = writer.write(
                 [asked[k][2] for k in open_ones],
                 setup.modality,
