@@ -7,7 +7,7 @@ chunks of 100 s, between which attention does not reach, so that memory stays bo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +50,7 @@ class CtcModel:
         self.letters = Letters.read(given, language)
         layers = HubertShape.from_config(config, str(folder)).num_hidden_layers
         eps = 1e-7 if preprocessor.get("do_normalize", True) else None
-        self._encoder = HubertEncoder(folder, layers, eps=eps, threads=threads, device=device, dtype=dtype)
+        self._encoder = _Scorer(folder, layers, eps=eps, threads=threads, device=device, dtype=dtype)
         self.shape = self._encoder.shape
         precision = f"{dtype} on {device.partition(':')[0]}"
         self.identity = {"model": digest(folder), "precision": precision, "language": language or ""}
@@ -66,11 +66,11 @@ class CtcModel:
 
     def log_probs(self, wavs: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """float32 [N] at 16 kHz each to float32 [T, classes], in order; T is 0 for audio shorter than a frame."""
-        for states in self._encoder.stream(wavs):
-            yield self._scores(torch.from_numpy(np.ascontiguousarray(states)))
+        return self._encoder.scores(wavs, self._scores, self.classes)
 
     @torch.inference_mode()
-    def _scores(self, states: torch.Tensor) -> np.ndarray:
+    def _scores(self, features: np.ndarray) -> np.ndarray:
+        states = torch.from_numpy(np.ascontiguousarray(features))
         if self._norm[0] is not None:
             states = F.layer_norm(states, states.shape[1:], *self._norm, self.shape.layer_norm_eps)
         return F.linear(states, self._weight, self._bias).log_softmax(dim=1).numpy()
@@ -83,6 +83,17 @@ class CtcModel:
     def seconds(self, frame: float) -> float:
         """The time at which the stretch of audio that frame number `frame` stands for begins."""
         return (frame * self.hop + (self.shape.samples(1) - self.hop) / 2) / RATE
+
+
+class _Scorer(HubertEncoder):
+    """The encoder, whose features become scores chunk by chunk: those of an hour of audio are never held."""
+
+    def scores(
+        self, wavs: Iterable[np.ndarray], head: Callable[[np.ndarray], np.ndarray], classes: int
+    ) -> Iterator[np.ndarray]:
+        none = np.zeros((0, classes), np.float32)
+        for parts in self._parts(wavs, lambda pieces: [head(x) for x in self._engine.features(pieces)]):
+            yield np.concatenate([none, *parts])
 
 
 def _head_tensors(folder: Path, normed: bool) -> dict[str, torch.Tensor]:
