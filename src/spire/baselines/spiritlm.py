@@ -31,7 +31,7 @@ class SpiritLM(Baseline):
         super().__init__(frozenset({"asr"}), float("inf"))
         self._backend = open_backend("transformers", folder, device=device, dtype=dtype, rows=1)
         vocabulary = self._backend.vocabulary
-        if len(vocabulary.encode(SPEECH)) != 1:
+        if vocabulary.piece(vocabulary.encode(SPEECH)[-1]) != SPEECH:
             raise UserError(f"{folder}: {SPEECH} is no token of its vocabulary", hint="give a Spirit LM directory")
         self._examples = [example(units, text) for units, text in examples]
         self._settings = Settings(max_new=max_new, stop=frozenset({vocabulary.eos}), stop_text=(END, "\n"))
