@@ -1,6 +1,6 @@
 """Training audio made worse, so that a recognizer survives a vocoder and other recordings than it learned from.
 
-`augment` depends on the samples and the generator alone. A third of the batches lose phase and detail in time: signs of
+`augment` depends on the samples and the generator alone. Half of the batches lose phase and detail in time: signs of
 their short-time spectra are flipped and magnitudes vary, as vocoders have it. Then each utterance gets a filter that
 rises and falls smoothly by some 4 dB over frequency, white noise 8 to 45 dB below it, and in three of ten clipping at 1
 to 6 standard deviations.
@@ -17,7 +17,7 @@ KNOTS = 8  # from 0 to 8,000 Hz
 NOISE_DB = (8.0, 45.0)  # signal to noise
 CLIPPED = 0.3  # share of utterances
 CLIP_AT = (1.0, 6.0)  # standard deviations
-VOCODED = 0.33  # share of batches
+VOCODED = 0.5  # share of batches
 WINDOWS = (512, 1024)  # samples of a short-time spectrum
 FLIPPED = (0.1, 0.5)  # share of signs, of an utterance
 WORN = 0.4  # standard deviation of the logarithm of magnitudes
