@@ -4,7 +4,8 @@
         --pitch vqvae --style style --f0-backend fcpe --out encoded
 
 Without --pitch and --style the units are those of Base. --shard 3/8 makes part 3 of 8, which goes on after a kill;
-spiritlm_encode_join.py puts parts together. --f0 takes the contours that spiritlm_f0.py tracked for this manifest.
+spiritlm_encode_join.py puts parts together. --f0 saves tracking what spiritlm_f0.py has tracked already; the units are
+the same.
 """
 
 from __future__ import annotations
@@ -32,8 +33,9 @@ def main(argv: list[str] | None = None) -> int:
     if args.f0 and not args.pitch:
         raise UserError("--f0 without --pitch", hint="contours become units by the VQ-VAE that --pitch names")
     torch.set_num_threads(args.threads)
-    contours = F0Folder(args.f0) if args.f0 else None
-    backend = contours.backend if contours else args.f0_backend
+    contours, backend = F0Folder(args.f0) if args.f0 else None, args.f0_backend
+    if contours is not None and contours.backend != backend:
+        raise UserError(f"contours of {contours.backend}, not of {backend}", hint=f"--f0-backend {contours.backend}")
     identity = {
         "hubert": digest(args.hubert),
         "quantizer": digest(args.quantizer),
@@ -46,10 +48,10 @@ def main(argv: list[str] | None = None) -> int:
     tokenizer = SpeechTokenizer(
         Hubert25(args.hubert, device=args.device),
         open_quantizer(args.quantizer, args.wrap_blanks, args.device),
-        pitch=None if contours else pitch,
+        pitch=pitch if contours is None else None,
         style=StyleTokenizer(args.style, args.device) if args.style else None,
     )
-    tracked = TrackedPitch(pitch, contours) if contours else None
+    tracked = None if contours is None else TrackedPitch(pitch, contours)
     corpus = Transcribed(args.manifest, args.shard)
     record = run_part(
         "streams", corpus, args.shard, identity, encoded_lines(tokenizer, tracked, args.workers), args.out
@@ -66,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--pitch", type=Path, help="folder of the VQ-VAE")
     parser.add_argument("--style", type=Path, help="folder of the style classifier")
     parser.add_argument("--f0-backend", choices=BACKENDS, default="fcpe")
-    parser.add_argument("--f0", type=Path, nargs="+", help="folders of contours, in place of tracking now")
+    parser.add_argument("--f0", type=Path, nargs="+", help="folders of contours, where there are")
     parser.add_argument(
         "--wrap-blanks", action=argparse.BooleanOptionalAction, default=True, help="as the release does"
     )

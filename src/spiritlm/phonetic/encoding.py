@@ -33,20 +33,18 @@ SECONDS = 100  # of them together
 
 
 class TrackedPitch:
-    """Pitch units out of contours that were tracked before: those that `tokenizer` would give, as long as the audio is
-    one piece of at most 100 s; longer audio is tracked again."""
+    """Pitch units out of contours that were tracked before: those that `tokenizer` gives. Audio without a contour, and
+    audio above 100 s, which the tokenizer tracks in pieces, is tracked now."""
 
     def __init__(self, tokenizer: PitchTokenizer, contours: F0Folder):
         self._tokenizer, self._contours = tokenizer, contours
         self._rows = {name: row for row, name in enumerate(contours.ids)}
 
     def units(self, utterance: str, wav: np.ndarray) -> np.ndarray:
-        """int32 [T // 16]; UserError when there is no contour for the utterance, or one of other audio."""
-        if len(wav) > CHUNK:
-            cuts = [wav[start : start + CHUNK] for start in range(0, len(wav), CHUNK)]
-            return np.concatenate([self._tokenizer.units(piece) for piece in cuts if len(piece) >= LEAST])
-        if utterance not in self._rows:
-            raise UserError(f"no pitch contour for {utterance!r}", hint="track this manifest with spiritlm_f0.py")
+        """int32 [T // 16]; UserError when the contour is one of other audio."""
+        if utterance not in self._rows or len(wav) > CHUNK:
+            pieces = [wav[start : start + CHUNK] for start in range(0, len(wav), CHUNK)]
+            return np.concatenate([self._tokenizer.units(piece) for piece in pieces if len(piece) >= LEAST])
         tracked = self._contours[self._rows[utterance]]
         if abs(len(tracked.f0) - len(wav) // 80) > 1:
             found = f"{len(tracked.f0)} values, its audio has {len(wav)} samples"
