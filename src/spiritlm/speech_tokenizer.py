@@ -78,6 +78,7 @@ class SpeechTokenizer:
         wavs = [as_waveform(audio, sampling_rate) for audio in audios]
         pieces = [_pieces(wav) for wav in wavs]
         phonetic = self._phonetic_units(piece for of_one in pieces for piece in of_one)
+        styles = self._style_units(piece for of_one in pieces for piece in of_one)
         results = []
         for audio, of_one in zip(audios, pieces, strict=True):
             units = {"audio": str(Path(audio).absolute())} if isinstance(audio, str | Path) else {}
@@ -87,19 +88,19 @@ class SpeechTokenizer:
             if self.pitch is not None:
                 units["pitch"] = _joined(map(self.pitch.units, of_one))
             if self.style is not None:
-                units["style"] = _joined(map(self.style.units, of_one))
+                units["style"] = _joined(next(styles) for _ in of_one)
             results.append(units)
         return results
 
     def _phonetic_units(self, pieces: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """The phonetic units of each piece; features of no more than 100 s are held at once."""
-        waiting: list[np.ndarray] = []
-        for piece in pieces:
-            if waiting and sum(map(len, waiting)) + len(piece) > CHUNK:
-                yield from map(self.quantizer.units, self.hubert.features(waiting))
-                waiting = []
-            waiting.append(piece)
-        yield from map(self.quantizer.units, self.hubert.features(waiting))
+        """The phonetic units of each piece."""
+        for together in _hundreds_of_seconds(pieces):
+            yield from map(self.quantizer.units, self.hubert.features(together))
+
+    def _style_units(self, pieces: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """The style units of each piece."""
+        for together in _hundreds_of_seconds(pieces):
+            yield from self.style.units_of_many(together)
 
     def encode_stream(self, blocks: Iterable[np.ndarray]) -> Iterator[dict[str, str]]:
         """The units of audio that comes in blocks of samples at 16 kHz of any lengths, for every 100 s of it as soon as
@@ -221,6 +222,18 @@ def _device(name: str) -> str:
 def _pieces(wav: np.ndarray) -> list[np.ndarray]:
     pieces = [wav[start : start + CHUNK] for start in range(0, len(wav), CHUNK)]
     return [piece for piece in pieces if len(piece) >= LEAST]
+
+
+def _hundreds_of_seconds(pieces: Iterable[np.ndarray]) -> Iterator[list[np.ndarray]]:
+    """Successive pieces of at most 100 s together, so that no more features are held at once."""
+    waiting: list[np.ndarray] = []
+    for piece in pieces:
+        if waiting and sum(map(len, waiting)) + len(piece) > CHUNK:
+            yield waiting
+            waiting = []
+        waiting.append(piece)
+    if waiting:
+        yield waiting
 
 
 def _joined(parts) -> str:

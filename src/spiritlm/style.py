@@ -8,6 +8,7 @@ says, as the published program takes it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -63,22 +64,50 @@ class StyleTokenizer:
         else:
             self._engine = PackedHubert(encoder, where, numbers, release=True)
 
-    @torch.inference_mode()
     def projected(self, wav: np.ndarray) -> torch.Tensor:
         """float32 [N] at 16 kHz to float32 [T, classifier_proj_size]."""
-        if not self.shape.frames(len(wav)):
-            return torch.zeros(0, self.head["projector"].out_features, device=self.device)
-        states = self._engine.features([np.ascontiguousarray(normalize_wav(wav))])[0]
-        return self.head["projector"](torch.from_numpy(states).to(self.device))
+        return self._projected([wav])[0]
 
     @torch.inference_mode()
+    def _projected(self, wavs: Sequence[np.ndarray]) -> list[torch.Tensor]:
+        """`projected` of each: its frames depend on it alone, but short ones share the reading of the weights."""
+        found = [torch.zeros(0, self.head["projector"].out_features, device=self.device) for _ in wavs]
+        heard = [i for i, wav in enumerate(wavs) if self.shape.frames(len(wav))]
+        for pack in packed(heard, [self.shape.frames(len(wavs[i])) for i in heard], self._engine.rows):
+            states = self._engine.features([np.ascontiguousarray(normalize_wav(wavs[i])) for i in pack])
+            for i, frames in zip(pack, states, strict=True):
+                found[i] = self.head["projector"](torch.from_numpy(frames).to(self.device))
+        return found
+
     def units(self, wav: np.ndarray) -> np.ndarray:
         """float32 [N] to int32 [ceil(T / 50)]."""
-        chunks = self.projected(wav).split(FRAMES)
+        return self.units_of_many([wav])[0]
+
+    def units_of_many(self, wavs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """`units` of each."""
+        return list(map(self._classified, self._projected(wavs)))
+
+    @torch.inference_mode()
+    def _classified(self, projected: torch.Tensor) -> np.ndarray:
+        chunks = projected.split(FRAMES)
         means = [chunk.mean(dim=0) for chunk in chunks if len(chunk)]
         if not means:
             return np.zeros(0, np.int32)
         return self.head["classifier"](torch.stack(means)).argmax(dim=1).int().cpu().numpy()
+
+
+def packed(items: Sequence[int], sizes: Sequence[int], most: int) -> Iterator[list[int]]:
+    """Successive items of at most `most` together; a larger one by itself."""
+    pack: list[int] = []
+    held = 0
+    for item, size in zip(items, sizes, strict=True):
+        if pack and held + size > most:
+            yield pack
+            pack, held = [], 0
+        pack.append(item)
+        held += size
+    if pack:
+        yield pack
 
 
 def _state(folder: str | Path) -> dict[str, torch.Tensor]:

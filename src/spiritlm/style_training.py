@@ -164,7 +164,7 @@ def train(
     named = list(names)
     if cluster:
         named = _cluster(network, utterances, names, labels, settings, device)
-    _write(out, network.cpu(), named, {"settings": asdict(settings), "curve": curve})
+    write_style(out, network.cpu(), named, {"settings": asdict(settings), "curve": curve})
     if checkpoints:
         checkpoints.finished(learner)
     return curve
@@ -220,7 +220,8 @@ def shared_out(tokens: int, sizes: Sequence[int]) -> list[int]:
     return shares.tolist()
 
 
-def _write(out: str | Path, network: StyleNetwork, names: Sequence[str], record: dict) -> None:
+def write_style(out: str | Path, network: StyleNetwork, names: Sequence[str], record: dict) -> None:
+    """Write the folder in the form of the published one: config.json with the names of the tokens, weights, record."""
     shape = asdict(network.wav2vec2.shape) | {"model_type": "wav2vec2"}
     config = shape | {
         "architectures": ["Wav2Vec2ForSequenceClassification"],

@@ -88,30 +88,36 @@ for _i in range(LAYERS):
     _NAMES |= {f"{_inner}.4.conv": f"layers.{_i}.depthwise", f"{_inner}.6": f"layers.{_i}.project"}
 
 
+def network_tensors(path: str | Path) -> dict[str, torch.Tensor]:
+    """The tensors of the weights at `path` in the names of `Network`, and `cent_table` [BINS], the pitches in cents."""
+    with opened(path, "model") as file:
+        tensors = without_weight_norm(tensors_in(file, file.root["model"]))
+    if "cent_table" not in tensors:
+        raise UserError(f"{path}: has no table of pitches", _HINT)
+    named = {"cent_table": tensors["cent_table"]}
+    for key, value in tensors.items():
+        module, _, kind = key.rpartition(".")
+        # Left out: numbers of training, and a norm in each layer that this form of the model does not use.
+        if module in _NAMES:
+            named[f"{_NAMES[module]}.{kind}"] = value
+    return named
+
+
 class Fcpe:
     """The tracker with the weights at `path` (by default those of the package torchfcpe), on `device`."""
 
     def __init__(self, path: str | Path | None = None, device: str | torch.device = "cpu"):
         path = Path(path) if path is not None else bundled_weights()
-        with opened(path, "model") as file:
-            tensors = without_weight_norm(tensors_in(file, file.root["model"]))
-        if "cent_table" not in tensors:
-            raise UserError(f"{path}: has no table of pitches", _HINT)
-        named = {}
-        for key, value in tensors.items():
-            module, _, kind = key.rpartition(".")
-            # Left out: numbers of training, and a norm in each layer that this form of the model does not use.
-            if module in _NAMES:
-                named[f"{_NAMES[module]}.{kind}"] = value
+        tensors = network_tensors(path)
+        self.cents = tensors.pop("cent_table").to(device)
         with torch.device("meta"):
             self.network: Network | CpuNetwork = Network()
-        fill(self.network, named, path)
+        fill(self.network, tensors, path)
         self.device = torch.device(device)
         if packs(self.device):
             self.network = CpuNetwork(self.network)
         else:
             self.network.to(device)
-        self.cents = tensors["cent_table"].to(device)
         self.filters = mel_filters().to(device)
 
     @torch.inference_mode()
