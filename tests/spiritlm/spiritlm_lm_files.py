@@ -42,14 +42,15 @@ def write_texts(path, count=120, seed=0):
     return path
 
 
-def write_text_model(folder, shape=(16, 2, 2, 32), seed=1):
+def write_text_model(folder, shape=(16, 2, 2, 32), seed=1, size=320):
     """A text model of random weights with a vocabulary of the words, at folder/text."""
     from spire.training.checkpoint import new_directory, new_model, write_model
     from spire.training.llama import LlamaShape
     from spire.vocabulary.tokenizer import Vocabulary
 
+    folder.mkdir(exist_ok=True)
     texts = write_texts(folder / "texts.jsonl")
-    (folder / "text.model").write_bytes(train_vocabulary([texts], 320))
+    (folder / "text.model").write_bytes(train_vocabulary([texts], size))
     vocabulary = Vocabulary.load(folder / "text.model")
     hidden, layers, heads, ffn = shape
     model = new_model(LlamaShape(vocabulary.padded_size, hidden, layers, heads, ffn), seed)

@@ -1,15 +1,17 @@
 """Documents, spans and formats: every word once, in order, cut where words are, as the tokenizer would write it."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
-from spiritlm_lm_files import write_documents, write_model, write_speech
+from spiritlm_lm_files import UNITS, write_documents, write_model, write_speech, write_text_model
 
 from spire.errors import UserError
 from spire.vocabulary.tokenizer import Vocabulary
 from spiritlm.lm.cutting import mark_repeats, merged_units, units_of_words, word_frames
 from spiritlm.lm.documents import Inputs, build
+from spiritlm.lm.extend import extend_model_folder
 from spiritlm.lm.render import FORMATS, Renderer
 from spiritlm.lm.shuffle import Shuffle
 from spiritlm.lm.spans import SPEECH, TEXT, Limits, draw_spans
@@ -275,3 +277,31 @@ def test_what_cannot_be_used_is_left_out_or_refused(made, tmp_path):
     (tmp_path / "out" / "words").write_bytes(b"")
     with pytest.raises(UserError, match="0 bytes"):
         DocumentStore(tmp_path / "out")
+
+
+def test_a_base_that_is_a_tokenizer_json_alone(made, tmp_path):
+    """As Llama 3: markers and units are added tokens, and rows still have the tokenizer's ids."""
+    folder, _, _, speech, _ = made
+    shutil.copytree(folder / "text", tmp_path / "text")
+    for name in ("tokenizer.model", "spire_vocabulary.json"):
+        (tmp_path / "text" / name).unlink()
+    extend_model_folder(tmp_path / "text", tmp_path / "model", UNITS, seed=1)
+    vocabulary = Vocabulary.load(tmp_path / "model")
+    with pytest.raises(UserError, match="another text vocabulary"):
+        DocumentStore(speech.folder, Vocabulary.load(write_text_model(tmp_path / "other", size=300)))
+    streams, words = folder / "train.streams.jsonl", folder / "train.words.jsonl"
+    build(Inputs(streams, words, expressive=True), vocabulary, tmp_path / "documents")
+    renderer, rng = Renderer(Tokens.of(vocabulary), 4096, LIMITS), np.random.default_rng(0)
+    for number in range(6):
+        document = DocumentStore(tmp_path / "documents", vocabulary)[number]
+        said, units, _ = (part[number % 3] if i else part for i, part in enumerate(story(folder, number // 3)))
+        offset = [len(line["words"]) for line in map(json.loads, words.read_text().splitlines())]
+        said = said[sum(offset[number // 3 * 3 : number]) :][: offset[number]]
+        (row,) = renderer.rows(document, "text", rng)
+        assert vocabulary.encode(f"[Text]{' '.join(said)}", bos=True) == row[:-1].tolist()
+        (row,) = renderer.rows(document, "speech", rng)
+        expected = f"[Speech]{units_to_string(units, has_pitch=True, has_style=True)}"
+        assert vocabulary.encode(expected, bos=True) == row[:-1].tolist()
+        for row in renderer.rows(document, "interleaved", rng):
+            markers = [i for i in row if i in (renderer.tokens.ids.text, renderer.tokens.ids.speech)]
+            assert len(markers) > 1 and all(a != b for a, b in zip(markers, markers[1:], strict=False))
