@@ -32,6 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--most-failed", type=float, default=0.5, help="share of utterances without times allowed")
     parser.add_argument("--shard", type=parse_shard, default=Shard(), help="part i/n of the corpus, i from 1")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=0, help="processes that decode audio ahead")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--out", type=Path, required=True, help="folder")
@@ -42,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
         from spiritlm.alignment.lines import aligned_lines
 
         model = CtcModel(args.model, args.language, args.threads, args.device, args.dtype)
-        identity, lines = model.identity, aligned_lines(model)
+        identity, lines = model.identity, aligned_lines(model, args.workers)
     else:
         from spiritlm.alignment.foreign_words import ForeignWords
         from spiritlm.alignment.lines import foreign_lines

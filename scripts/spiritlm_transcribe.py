@@ -26,13 +26,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--language", help="of the letters, where the model's vocabulary has several")
     parser.add_argument("--shard", type=parse_shard, default=Shard(), help="part i/n of the corpus, i from 1")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=0, help="processes that decode audio ahead")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--out", type=Path, required=True, help="folder")
     args = parser.parse_args(argv)
     model = CtcModel(args.model, args.language, args.threads, args.device, args.dtype)
     corpus = Transcribed(args.manifest, args.shard)
-    record = run_part("transcripts", corpus, args.shard, model.identity, transcribed_lines(model), args.out)
+    record = run_part(
+        "transcripts", corpus, args.shard, model.identity, transcribed_lines(model, args.workers), args.out
+    )
     print(f"{record.counts['utterances']} utterances, {record.counts['failed']} unreadable")
     return 0
 

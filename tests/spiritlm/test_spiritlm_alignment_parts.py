@@ -76,7 +76,8 @@ def test_every_utterance_has_a_line(corpus):
 def test_parts_join_to_the_same_bytes(corpus, tmp_path, parts):
     folders = [tmp_path / f"part{i}" for i in range(1, parts + 1)]
     for i, folder in enumerate(folders, start=1):
-        align(corpus, folder, "--shard", f"{i}/{parts}", "--most-failed", "1")
+        workers = "1" if parts == 2 else "0"
+        align(corpus, folder, "--shard", f"{i}/{parts}", "--most-failed", "1", "--workers", workers)
     spiritlm_align_join.main(["--parts", *map(str, reversed(folders)), "--out", str(tmp_path / "joined")])
     assert (tmp_path / "joined/words.jsonl").read_bytes() == (corpus / "whole/words.jsonl").read_bytes()
     if parts == 2:

@@ -6,15 +6,15 @@ part are parsed, one at a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 
-import numpy as np
-
-from spire.audio import load_utterance
+from spire.datasets.corpus import Item, Reference
+from spire.datasets.loader import Decoded, decoded
 from spire.datasets.local import ManifestCorpus
 from spire.datasets.shards import Shard
-from spire.errors import UserError
 from spire.manifest import Utterance, parse_line
 from spiritlm.alignment.words import numbered_lines
 
@@ -43,9 +43,15 @@ class Transcribed:
                 row += 1
 
 
-def samples_of(utterance: Utterance) -> tuple[np.ndarray, str]:
-    """(float32 [N] at 16 kHz, ""), or (nothing, the reason) for audio that cannot be read."""
-    try:
-        return load_utterance(utterance), ""
-    except (UserError, OSError) as e:
-        return np.zeros(0, np.float32), getattr(e, "message", str(e))
+def heard(utterances: Iterable[Utterance], workers: int = 0) -> Iterator[tuple[Utterance, Decoded]]:
+    """Each utterance with its samples, or the reason why it has none; `workers` processes decode ahead."""
+    waiting: deque[Utterance] = deque()
+
+    def items() -> Iterator[Item]:
+        for u in utterances:
+            waiting.append(u)
+            yield Item(u.id, Reference(str(u.audio_path), u.start, u.duration, *u.stretch))
+
+    with closing(decoded(items(), workers)) as source:
+        for audio in source:
+            yield waiting.popleft(), audio

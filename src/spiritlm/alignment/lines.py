@@ -14,28 +14,27 @@ from spire.errors import UserError
 from spire.manifest import Utterance
 from spire.textfiles import read_jsonl
 from spiritlm.alignment.aligner import Aligner
-from spiritlm.alignment.corpus import samples_of
+from spiritlm.alignment.corpus import heard
 from spiritlm.alignment.ctc_model import CtcModel
 from spiritlm.alignment.foreign_words import ForeignWords
 from spiritlm.alignment.part import Lines
 from spiritlm.alignment.words import Aligned
 
 
-def aligned_lines(model: CtcModel) -> Lines:
-    """Word times by forced alignment."""
+def aligned_lines(model: CtcModel, workers: int = 0) -> Lines:
+    """Word times by forced alignment; `workers` processes decode audio ahead."""
 
     def lines(utterances: Iterable[Utterance]) -> Iterator[tuple[str, int]]:
-        waiting: deque[tuple[Utterance, str]] = deque()
+        waiting: deque[tuple[str, str]] = deque()
 
         def items() -> Iterator:
-            for utterance in utterances:
-                samples, reason = samples_of(utterance)
-                waiting.append((utterance, reason))
-                yield samples, utterance.text
+            for utterance, audio in heard(utterances, workers):
+                waiting.append((utterance.id, audio.reason))
+                yield audio.samples, utterance.text
 
         for words, reason in Aligner(model).align(items()):
-            utterance, unreadable = waiting.popleft()
-            aligned = Aligned(utterance.id, words, unreadable or reason)
+            name, unreadable = waiting.popleft()
+            aligned = Aligned(name, words, unreadable or reason)
             yield aligned.line(), int(bool(aligned.reason))
 
     return lines
@@ -52,21 +51,20 @@ def foreign_lines(words: ForeignWords) -> Lines:
     return lines
 
 
-def transcribed_lines(model: CtcModel) -> Lines:
-    """{"id", "text"}."""
+def transcribed_lines(model: CtcModel, workers: int = 0) -> Lines:
+    """{"id", "text"}; `workers` processes decode audio ahead."""
 
     def lines(utterances: Iterable[Utterance]) -> Iterator[tuple[str, int]]:
-        waiting: deque[tuple[Utterance, str]] = deque()
+        waiting: deque[tuple[str, str]] = deque()
 
         def waves() -> Iterator:
-            for utterance in utterances:
-                samples, reason = samples_of(utterance)
-                waiting.append((utterance, reason))
-                yield samples
+            for utterance, audio in heard(utterances, workers):
+                waiting.append((utterance.id, audio.reason))
+                yield audio.samples
 
         for text in model.transcribe(waves()):
-            utterance, reason = waiting.popleft()
-            row = {"id": utterance.id, "text": text} | ({"reason": reason} if reason else {})
+            name, reason = waiting.popleft()
+            row = {"id": name, "text": text} | ({"reason": reason} if reason else {})
             yield json.dumps(row, ensure_ascii=False) + "\n", int(bool(reason))
 
     return lines

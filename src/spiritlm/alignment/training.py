@@ -32,17 +32,15 @@ from spiritlm.alignment.trainable import TrainableCtc, check_shape
 from spiritlm.alignment.utterances import Batch, Utterances
 
 STATE = "state.safetensors"
+SPAN = 5  # frames that are hidden together
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """`augmented`: whether audio is made worse (`augment`); masked: share of frames hidden, in spans of SPAN."""
+    """`augmented`: whether audio is made worse (`augment`); `masked`: share of frames hidden, in spans of SPAN."""
 
     augmented: bool = True
     masked: float = 0.0
-
-
-SPAN = 5  # frames of 20 ms
 
 
 class CtcEngine:
