@@ -166,6 +166,10 @@ def test_ranks_are_told_by_their_launcher():
     assert Ranks.of(step | {"SLURM_STEP_ID": "0"}) == Ranks(2, 4, 0)
     assert Ranks.of(step) == Ranks() == Ranks.of({})  # a batch script itself is one process
     assert Ranks(1, 2, 1).device("cpu") == "cpu"
+    assert [Ranks(i, 4, i % 2).gpus(2, None, 4) for i in range(4)] == ["0,1", "2,3", "0,1", "2,3"]
+    assert Ranks(5, 8, 1).gpus(1, "4,6", 2) == "6" and Ranks(5, 8, 1).gpus(1, "6", 1) == "6"
+    with pytest.raises(UserError, match="wants 2 GPUs"):
+        Ranks(1, 2, 1).gpus(2, None, 3)
 
 
 def test_items_are_shared_out_and_joined(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 from spiritlm.generation.ranks import Ranks
 
@@ -32,9 +33,15 @@ def how(args: argparse.Namespace) -> dict[str, object]:
 
 
 def open_writer(args: argparse.Namespace, ranks: Ranks):
-    """The `Writer` of the arguments, on this process's own GPU."""
+    """The `Writer` of the arguments, on this process's own GPU, or GPUs."""
     from spiritlm.generation.writer import Writer
 
+    if args.backend == "vllm" and ranks.world > 1:
+        import torch
+
+        if count := torch.cuda.device_count():
+            visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+            os.environ["CUDA_VISIBLE_DEVICES"] = ranks.gpus(args.tensor_parallel, visible, count)
     return Writer(
         args.model,
         args.backend,

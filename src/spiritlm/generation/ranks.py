@@ -51,6 +51,19 @@ class Ranks:
         count = torch.cuda.device_count()
         return f"cuda:{self.local % count}" if count else wanted
 
+    def gpus(self, each: int, visible: str | None, count: int) -> str:
+        """CUDA_VISIBLE_DEVICES for this process with `each` GPUs, from what it is set to (None: not) and the number of
+        GPUs there are. UserError: too few."""
+        names = [str(i) for i in range(count)] if visible is None else [n for n in visible.split(",") if n]
+        # A launcher that binds GPUs has given each process its own already.
+        first = self.local * each if len(names) > each else 0
+        if len(names) < first + each:
+            raise UserError(
+                f"process {self.local} of this machine wants {each} GPUs, and it sees {len(names)}",
+                hint="start fewer processes a node, or share models among fewer GPUs",
+            )
+        return ",".join(names[first : first + each])
+
 
 def shared(
     items: Sequence,
