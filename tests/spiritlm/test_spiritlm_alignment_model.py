@@ -7,6 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from spire.audio import load_utterance, write_wav
 from spire.errors import UserError
@@ -195,6 +197,30 @@ def test_words_meet_between_their_letters_and_pauses_stay():
     assert [w[1:] for w in words] == [pytest.approx(times) for times in wanted]
 
 
+class Noise(Oracle):
+    """Says anything."""
+
+    def log_probs(self, wavs):
+        for wav, seed in zip(wavs, self.said, strict=True):
+            scores = np.random.default_rng(seed).standard_normal((len(wav) // 320, 29)).astype(np.float32)
+            yield scores - np.logaddexp.reduce(scores, axis=1, keepdims=True)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    st.lists(st.tuples(st.text("ab' -1", max_size=12), st.integers(0, 30)), min_size=1, max_size=4), st.integers(0, 99)
+)
+def test_any_text_keeps_its_words_and_time_goes_forwards(cases, seed):
+    wavs = [np.zeros(frames * 320 + 11, np.float32) for _, frames in cases]
+    seeds = [seed + i for i in range(len(cases))]
+    together = list(Aligner(Noise(seeds)).align(zip(wavs, [text for text, _ in cases], strict=True)))
+    for (text, _), wav, own, (words, reason) in zip(cases, wavs, seeds, together, strict=True):
+        assert list(Aligner(Noise([own])).align([(wav, text)])) == [(words, reason)]
+        assert reason or [w[0] for w in words] == text.split()
+        times = [time for _, start, end in words for time in (start, end)]
+        assert times == sorted(times) and all(0 <= time <= len(wav) / 16_000 + 1e-4 for time in times)
+
+
 def test_a_word_without_known_letters_gets_the_sound_between_its_neighbours():
     a, b, bar = 3, 4, 1
     said = {5: a, 8: bar, 12: 20, 13: 21, 14: 22, 18: bar, 22: b}
@@ -269,9 +295,9 @@ def test_padding_changes_nothing(speech):
 
 
 def train(speech, out, **changes):
-    settings = replace(SETTINGS, **changes)
+    asked = replace(SETTINGS, **changes)
     log, checkpoints = out.with_suffix(".jsonl"), out.with_suffix(".checkpoints")
-    return train_ctc(speech, SHAPE, settings, Recipe(masked=0.1), out, log, checkpoints, every="2")
+    return train_ctc(speech, SHAPE, asked, Recipe(masked=0.1), out, log, checkpoints, every="2")
 
 
 def test_training_repeats_and_goes_on_after_a_kill(speech, tmp_path, monkeypatch):
@@ -312,9 +338,9 @@ def test_training_learns_and_finds_the_words(tmp_path):
         rows.append(Utterance(f"u{i}", f"{i}.wav", len(samples) / 16_000, "en", " ".join(letters)))
         truth.append(spans)
     write_manifest(tmp_path / "m.jsonl", rows)
-    settings = replace(SETTINGS, steps=220, lr=1e-2, tokens_per_step=100)
+    asked = replace(SETTINGS, steps=220, lr=1e-2, tokens_per_step=100)
     paths = (tmp_path / "ctc", tmp_path / "log.jsonl", tmp_path / "checkpoints")
-    record = train_ctc(tmp_path / "m.jsonl", SHAPE, settings, Recipe(augmented=False), *paths)
+    record = train_ctc(tmp_path / "m.jsonl", SHAPE, asked, Recipe(augmented=False), *paths)
     assert record["loss"] < 0.3
     model = CtcModel(tmp_path / "ctc")
     wavs = [load_utterance(row) for row in read_manifest(tmp_path / "m.jsonl")]
