@@ -1,0 +1,360 @@
+#!/usr/bin/env python3
+"""Speed of SpiRit-LM's tokenizers and vocoder beside a straightforward implementation, one file at a time.
+
+    python benchmarks/spiritlm.py                      # some minutes on one core; needs the weights of torchfcpe
+    python benchmarks/spiritlm.py --quick --out /tmp   # three short files
+
+Everything has the sizes of the release, and random weights but for FCPE: the 25 Hz HuBERT base up to layer 11 with its
+linear quantizer, FCPE and the VQ-VAE, the wav2vec 2.0 base style classifier, the Expressive vocoder. Files last 0.5 to
+60 s. The straightforward implementation is what one writes with the same modules in PyTorch: each file as a whole
+through the forward passes in float32, convolutions by nn.Conv1d, attention by scaled_dot_product_attention, inference
+mode, no weight normalization left. Both get the same files in the same order, in processes of their own with one
+thread, after one file to warm up. CPU seconds (user and system) count from samples to units, and from units to samples,
+so they say the same on a loaded machine; on a GPU (--device cuda) wall seconds do.
+
+Results must agree: at most one unit in a thousand may differ (rounding at a tie), features by 1e-4, f0 by 1e-3 Hz,
+samples by 3e-6 of full scale. They go to spiritlm-DATE.json and spiritlm-DATE.md in --out. Exit code 1: encoding or
+decoding is below 2 x the straightforward implementation, or something differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+# This file has the package's name: its folder must come behind the package.
+sys.path[:] = [
+    str(ROOT / "src"),
+    *(path for path in sys.path if Path(path) != ROOT / "benchmarks"),
+    str(ROOT / "benchmarks"),
+]
+
+import numpy as np  # noqa: E402
+
+CASES = {"plain": "straightforward", "product": "here"}
+PARTS = {"phonetic": "phonetic units", "pitch": "pitch units", "style": "style units", "decoding": "decoding"}
+LEAST = 2.0
+UNITS, STYLES, PROJECTION, EMBEDDING = 500, 100, 256, 128
+BASE = {
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "conv_bias": False,
+    "num_conv_pos_embeddings": 128,
+    "feat_extract_norm": "group",
+    "do_stable_layer_norm": False,
+}
+KERNELS, STRIDES = (10, 3, 3, 3, 3, 2, 2, 2), (5, 2, 2, 2, 2, 2, 2, 2)
+VOCODER = {
+    "resblock": "1",
+    "upsample_rates": [5, 4, 4, 4, 2],
+    "upsample_kernel_sizes": [11, 8, 8, 8, 4],
+    "upsample_initial_channel": 512,
+    "resblock_kernel_sizes": [3, 7, 11],
+    "resblock_dilation_sizes": [[1, 3, 5]] * 3,
+    "model_in_dim": 4 * EMBEDDING,
+    "code_hop_size": 640,
+}
+TABLES = {"dict": UNITS + 1, "f0_dict": 64, "style_dict": STYLES, "spkr": 4}
+
+
+def durations(quick: bool) -> list[float]:
+    """Seconds of the files, shuffled: from 0.5 to 60 s, equally many in each octave."""
+    found = [0.5, 1.7, 4.0] if quick else np.geomspace(0.5, 60, 14).round(2).tolist()
+    return np.random.default_rng(1).permutation(found).tolist()
+
+
+def convolutions(count: int) -> dict:
+    return {"conv_dim": (512,) * count, "conv_kernel": KERNELS[:count], "conv_stride": STRIDES[:count]}
+
+
+def write_checkpoints(folder: Path) -> None:
+    """Random weights in the layout of the release, and as states of the plain modules in `plain.pt`."""
+    import torch
+    import yaml
+    from torch import nn
+
+    from spire.units.hubert import Hubert, HubertShape
+    from spiritlm import checkpoints
+    from spiritlm.phonetic.hubert25 import LAYER
+    from spiritlm.phonetic.hubert_files import write_hubert25, write_linear
+    from spiritlm.phonetic.quantizer_training import layers_of
+    from spiritlm.pitch.vqvae import PitchVqVae
+    from spiritlm.pitch.vqvae_training import published_sizes
+    from spiritlm.style_training import StyleNetwork, write_style
+    from spiritlm.vocoder.generator import Generator, GeneratorShape
+
+    torch.manual_seed(0)
+    hubert_file, quantizer_file, pitch, style, voice = (
+        folder / getattr(checkpoints, name) for name in ("HUBERT", "QUANTIZER", "PITCH", "STYLE", "VOCODER_EXPRESSIVE")
+    )
+    for path in (hubert_file.parent, pitch, voice):
+        path.mkdir(parents=True)
+
+    def encoder(count: int, kind: str) -> Hubert:
+        model = Hubert(HubertShape(**BASE, **convolutions(count), model_type=kind))
+        for conv in model.feature_extractor.conv_layers:
+            nn.init.kaiming_normal_(conv.conv.weight)  # else all frames come out nearly alike
+        return model
+
+    hubert = encoder(8, "hubert")
+    write_hubert25(hubert_file, hubert, LAYER, normalize=False)
+    write_linear(quantizer_file, layers_of(768, UNITS), UNITS, 768)
+    sizes = published_sizes()
+    vqvae = PitchVqVae(sizes)
+    vqvae.codebook.k.normal_()
+    (pitch / "config.yaml").write_text(yaml.safe_dump({"features": "norm_f0_interp,vuv", **sizes}))
+    torch.save({"model": vqvae.state_dict()}, pitch / "model.pt")
+    network = StyleNetwork(encoder(7, "wav2vec2"), PROJECTION, STYLES)
+    write_style(style, network, [str(i) for i in range(STYLES)], {})
+    generator = Generator(GeneratorShape.from_config(VOCODER, "benchmark"))
+    tables = {f"{name}.weight": torch.randn(rows, EMBEDDING) for name, rows in TABLES.items()}
+    torch.save({"generator": generator.state_dict() | tables}, voice / "generator.pt")
+    (voice / "config.json").write_text(json.dumps(VOCODER))
+    plain = {"hubert": hubert.state_dict(), "style": network.state_dict(), "generator": generator.state_dict()}
+    torch.save(plain, folder / "plain.pt")
+
+
+def make_straightforward(tokenizer, folder: Path, device: str) -> None:
+    """Give the tokenizer the plain modules: each file alone, whole, as one writes it with PyTorch's own layers."""
+    import torch
+    import torch.nn.functional as F
+    from torch import nn
+
+    from spire.units.hubert import Hubert, HubertShape
+    from spire.units.hubert_encoder import normalize_wav
+    from spiritlm.phonetic.hubert25 import LAYER
+    from spiritlm.pitch.fcpe import Network, bundled_weights, network_tensors
+    from spiritlm.style_training import StyleNetwork
+    from spiritlm.vocoder.generator import Generator, GeneratorShape
+
+    states = torch.load(folder / "plain.pt", weights_only=True)
+
+    def ready(module: nn.Module, state: dict) -> nn.Module:
+        module.load_state_dict(state)
+        for part in module.modules():
+            if nn.utils.parametrize.is_parametrized(part):
+                nn.utils.parametrize.remove_parametrizations(part, "weight")
+        return module.eval().requires_grad_(False).to(device)
+
+    def states_of(model: Hubert, wav: np.ndarray, layers: int) -> torch.Tensor:
+        x = torch.from_numpy(wav)[None, None].to(device)
+        for conv in model.feature_extractor.conv_layers:
+            x = conv.conv(x)
+            x = F.gelu(conv.layer_norm(x) if hasattr(conv, "layer_norm") else x)
+        projection = model.feature_projection
+        return model.layer(projection.projection(projection.layer_norm(x.transpose(1, 2))), layers)
+
+    hubert = ready(Hubert(HubertShape(**BASE, **convolutions(8))), states["hubert"])
+    shape = HubertShape(**BASE, **convolutions(7), model_type="wav2vec2")
+    style = ready(StyleNetwork(Hubert(shape), PROJECTION, STYLES), states["style"])
+    generator = ready(Generator(GeneratorShape.from_config(VOCODER, "benchmark")), states["generator"])
+
+    @torch.inference_mode()
+    def features(wavs: list[np.ndarray]) -> list[np.ndarray]:
+        return [states_of(hubert, wav, LAYER)[0].cpu().numpy() for wav in wavs]
+
+    @torch.inference_mode()
+    def style_units(wav: np.ndarray) -> np.ndarray:
+        projected = style.projector(states_of(style.wav2vec2, normalize_wav(wav), 12))[0]
+        means = torch.stack([chunk.mean(dim=0) for chunk in projected.split(50)])
+        return style.classifier(means).argmax(dim=1).cpu().numpy()
+
+    tokenizer.hubert.features = features
+    tokenizer.style.units = style_units
+    tokenizer.style.units_of_many = lambda wavs: list(map(style_units, wavs))
+    weights = network_tensors(bundled_weights())
+    del weights["cent_table"]
+    tokenizer.pitch._fcpe.network = ready(Network(), weights)
+    del tokenizer.vocoder.generator
+    tokenizer.vocoder.generator = generator
+
+
+class Clock:
+    """Seconds by part: CPU seconds of this process, or wall seconds of a GPU that has finished."""
+
+    def __init__(self, device: str):
+        self.cuda, self.seconds = device.startswith("cuda"), defaultdict(float)
+
+    def now(self) -> float:
+        if not self.cuda:
+            return time.process_time()
+        import torch
+
+        torch.cuda.synchronize()
+        return time.perf_counter()
+
+    def timed(self, part: str, function: Callable) -> Callable:
+        def run(*args, **kwargs):
+            begun = self.now()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                self.seconds[part] += self.now() - begun
+
+        return run
+
+
+def run_case(name: str, work: Path, device: str, quick: bool, out: Path) -> None:
+    """One case in this process: seconds by part into OUT.json, results into OUT.npz."""
+    import torch
+    from units import waveform
+
+    from spiritlm.speech_tokenizer import spiritlm_expressive
+
+    torch.set_num_threads(1)
+    tokenizer = spiritlm_expressive(folder=work, device=device)
+    if name == "plain":
+        make_straightforward(tokenizer, work, device)
+    lengths = durations(quick)
+    wavs = [waveform(seconds, i) for i, seconds in enumerate(lengths)]
+    warm = waveform(2.9, 99)
+    tokenizer.decode(tokenizer.encode_units(warm))
+    clock = Clock(device)
+    tokenizer.hubert.features = clock.timed("phonetic", tokenizer.hubert.features)
+    tokenizer.quantizer.units = clock.timed("phonetic", tokenizer.quantizer.units)
+    tokenizer.pitch.units = clock.timed("pitch", tokenizer.pitch.units)
+    tokenizer.style.units_of_many = clock.timed("style", tokenizer.style.units_of_many)
+    if name == "plain":
+        encode = clock.timed("encoding", lambda: [tokenizer.encode_units(wav) for wav in wavs])
+    else:
+        encode = clock.timed("encoding", lambda: tokenizer.encode_many(wavs))
+    units = encode()
+    # Both decode the same units, so that samples can be compared.
+    given = {"hubert": lambda n: n * 7 % UNITS, "pitch": lambda n: n * 5 % 64, "style": lambda n: n * 3 % STYLES}
+    streams = [
+        {key: " ".join(str(given[key](i)) for i in range(len(one[key].split()))) for key in given} for one in units
+    ]
+    decode = clock.timed("decoding", lambda: [tokenizer.decode(one) for one in streams])
+    samples = decode()
+    seconds = dict(clock.seconds)
+    short = [wav for wav in wavs if len(wav) < 6 * 16_000]
+    arrays = {f"samples.{i}": found for i, found in enumerate(samples)}
+    arrays |= {f"features.{i}": found for i, found in enumerate(tokenizer.hubert.features(short))}
+    arrays |= {f"f0.{i}": tokenizer.pitch.f0(wav)[0] for i, wav in enumerate(short)}
+    for key in given:
+        arrays[f"units.{key}"] = np.array(" ".join(one[key] for one in units).split(), np.int32)
+    np.savez(out.with_suffix(".npz"), **arrays)
+    result = {"seconds": seconds, "audio": sum(lengths), "files": len(lengths)}
+    out.with_suffix(".json").write_text(json.dumps(result))
+
+
+def differences(folder: Path) -> dict[str, float]:
+    """The largest differences between the cases, and the share of units that differ."""
+    with np.load(folder / "plain.npz") as a, np.load(folder / "product.npz") as b:
+        found: dict[str, float] = defaultdict(float)
+        for name in a.files:
+            kind = name.partition(".")[0]
+            if a[name].shape != b[name].shape:
+                return {"shapes": 1.0}
+            if kind == "units":
+                found[name] = float((a[name] != b[name]).mean())
+            else:
+                found[kind] = max(found[kind], float(np.abs(a[name] - b[name]).max(initial=0)))
+    return dict(found)
+
+
+LIMITS = {"features": 1e-4, "f0": 1e-3, "samples": 3e-6}
+
+
+def wrong(found: dict[str, float]) -> list[str]:
+    return [name for name, value in found.items() if value > LIMITS.get(name, 1e-3)]
+
+
+def machine() -> dict[str, str]:
+    import torch
+
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    named = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    flags = next((line.split() for line in lines if line.startswith("flags")), [])
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout
+    return {
+        "date": datetime.date.today().isoformat(),
+        "processor": named or platform.processor(),
+        "instructions": ", ".join(f for f in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if f in flags),
+        "cores": str(os.cpu_count()),
+        "GPU": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+        "system": f"{platform.system()} {platform.release()}",
+        "load at the start": f"{os.getloadavg()[0]:.1f}",
+        "Python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "version": commit.strip() or "unknown",
+    }
+
+
+def written(about: dict, cases: dict[str, dict], found: dict[str, float], device: str) -> str:
+    audio, unit = cases["plain"]["audio"], "wall s" if device.startswith("cuda") else "CPU s"
+    what = __doc__.partition("\n\n")[2].partition("\n\n")[2]
+    lines = ["# Speed of SpiRit-LM's tokenizers and vocoder", "", "Written by `benchmarks/spiritlm.py`.", what]
+    lines += ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in about.items()), ""]
+    lines += [
+        f"{cases['plain']['files']} files, {audio:.0f} s of audio, on {device}.",
+        f"The real-time factor is {unit} a second of audio.",
+        "",
+        f"| | straightforward, {unit} | here, {unit} | real-time factor | here | ratio |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    plain, product = (cases[name]["seconds"] for name in CASES)
+    for part, name in {**PARTS, "encoding": "**encoding, all three streams**"}.items():
+        a, b = plain[part], product[part]
+        lines.append(f"| {name} | {a:.2f} | {b:.2f} | {a / audio:.4f} | {b / audio:.4f} | {a / b:.2f} x |")
+    lines += ["", "Differences between the two:", ""]
+    lines += [f"- {name}: {value:.3g}" for name, value in sorted(found.items())]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="three short files")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results")
+    parser.add_argument("--case", choices=tuple(CASES), help=argparse.SUPPRESS)
+    parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.case:
+        run_case(args.case, args.work, args.device, args.quick, args.work / args.case)
+        return 0
+    about, cases = machine(), {}
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        write_checkpoints(work)
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        for case, label in CASES.items():
+            command = [sys.executable, __file__, "--case", case, "--work", name, "--device", args.device]
+            subprocess.run(command + ["--quick"] * args.quick, check=True, env={**os.environ, **threads})
+            cases[case] = json.loads((work / f"{case}.json").read_text())
+            print(f"{label}: " + ", ".join(f"{k} {v:.1f} s" for k, v in cases[case]["seconds"].items()), flush=True)
+        found = differences(work)
+    date = about["date"]
+    args.out.mkdir(parents=True, exist_ok=True)
+    stem = args.out / f"spiritlm-{date}"
+    content = {"about": about, "device": args.device, "cases": cases, "differences": found}
+    stem.with_suffix(".json").write_text(json.dumps(content, indent=1) + "\n")
+    text = written(about, cases, found, args.device)
+    stem.with_suffix(".md").write_text(text)
+    print(text[text.index("| | straightforward") :])
+    ratios = {
+        part: cases["plain"]["seconds"][part] / cases["product"]["seconds"][part] for part in ("encoding", "decoding")
+    }
+    failed = [f"{part} is {ratio:.2f} x, not {LEAST} x" for part, ratio in ratios.items() if ratio < LEAST]
+    failed += [f"{name} differ" for name in wrong(found)]
+    for reason in failed:
+        print(f"failed: {reason}")
+    return 1 if failed and not args.quick else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
