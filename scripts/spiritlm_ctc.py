@@ -30,17 +30,19 @@ MINI = {
 def main(argv: list[str] | None = None) -> int:
     from spire.training.settings import PRECISIONS, Settings
     from spire.units.hubert import HubertShape
+    from spiritlm.alignment.letters import ENGLISH
     from spiritlm.alignment.training import Recipe, train_ctc
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--manifest", type=Path, required=True, help="with texts; numbers written as words")
+    parser.add_argument("--alphabet", default=ENGLISH, help=f"letters that texts are written in (default: {ENGLISH})")
     parser.add_argument("--config", type=Path, help="sizes that differ, named as in a HuBERT config.json")
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--frames", type=int, default=600, help="of 20 ms, in a batch at most")
     parser.add_argument("--lr", type=float, default=4e-3, help="peak learning rate of AdamW")
     parser.add_argument("--warmup", type=int, default=60)
     parser.add_argument("--masked", type=float, default=0.0, help="share of frames that are hidden in training")
-    parser.add_argument("--no-augmentation", action="store_true", help="leave out noise, filters and clipping")
+    parser.add_argument("--no-augmentation", action="store_true", help="learn from audio as it is")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
@@ -75,6 +77,7 @@ def main(argv: list[str] | None = None) -> int:
         tuple(Path(line) / own.name for line in attempts if line.strip()),
         args.checkpoint_every,
         args.device,
+        args.alphabet,
     )
     print(f"loss {record['loss']} a letter, {record['epochs']} epochs begun, {record['cpu_seconds']} CPU s")
     return 0

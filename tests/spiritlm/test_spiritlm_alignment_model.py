@@ -159,6 +159,13 @@ def test_letters_of_other_vocabularies(tmp_path):
     with pytest.raises(UserError, match="no language None"):
         Letters.read(tmp_path)
     assert Letters.read(tmp_path, "fra").ids == capitals
+    german = Letters.of("abüß")
+    assert [w.labels for w in german.words("Baß ÜB U\N{COMBINING DIAERESIS}")] == [(3, 2, 5), (4, 3), (4,)]
+    for name, text in german.files().items():
+        (tmp_path / name).write_text(text)
+    assert Letters.read(tmp_path).ids == german.ids
+    with pytest.raises(UserError, match="no alphabet"):
+        Letters.of("aba")
 
 
 class Oracle:

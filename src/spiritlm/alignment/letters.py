@@ -44,9 +44,15 @@ class Letters:
 
     @classmethod
     def english(cls) -> Letters:
-        """Blank 0, the delimiter `|` 1, the apostrophe and a to z."""
-        ids = {name: i for i, name in enumerate(["<pad>", "|", *ENGLISH])}
-        return cls(ids, 0, 1, ["<pad>"])
+        """The apostrophe and a to z."""
+        return cls.of(ENGLISH)
+
+    @classmethod
+    def of(cls, alphabet: str) -> Letters:
+        """Blank 0, the delimiter `|` 1, then the letters given; UserError when one is there twice or is no letter."""
+        if len(set(alphabet)) < len(alphabet) or "|" in alphabet or any(c.isspace() for c in alphabet):
+            raise UserError(f"{alphabet!r} is no alphabet", "write each letter once, without blanks and '|'")
+        return cls({name: i for i, name in enumerate(["<pad>", "|", *alphabet])}, 0, 1, ["<pad>"])
 
     @classmethod
     def read(cls, folder: str | Path, language: str | None = None) -> Letters:
@@ -95,6 +101,7 @@ class Letters:
         return [Word(word, self._labels(word)) for word in text.split()]
 
     def _labels(self, word: str) -> tuple[int, ...]:
+        word = unicodedata.normalize("NFC", word)
         labels = tuple(i for character in word if (i := self._label(character)) is not None)
         if not labels and any(character.isalnum() for character in word):
             return (self.star,)

@@ -27,7 +27,7 @@ from spire.training.snapshots import Checkpoints, Interval
 from spire.units.hubert import HubertShape
 from spire.units.products import fast_dtype, set_product_dtype
 from spiritlm.alignment.augment import augment
-from spiritlm.alignment.letters import Letters
+from spiritlm.alignment.letters import ENGLISH, Letters
 from spiritlm.alignment.trainable import TrainableCtc, check_shape
 from spiritlm.alignment.utterances import Batch, Utterances
 
@@ -184,6 +184,7 @@ def train_ctc(
     earlier: tuple[Path, ...] = (),
     every: str = "10m",
     device: str = "cpu",
+    alphabet: str = ENGLISH,
 ) -> dict:
     """Train on the texts of `manifest` and write the folder `out`; returns the record (also in training.json).
 
@@ -191,7 +192,7 @@ def train_ctc(
     """
     free_directory(out)
     check_shape(shape)
-    letters = Letters.english()
+    letters = Letters.of(alphabet)
     source = Utterances(manifest, letters, shape, settings.tokens_per_step, settings.seed)
     model = TrainableCtc(shape, letters, settings.seed)
     engine = CtcEngine(model, settings, recipe, device)
@@ -202,7 +203,8 @@ def train_ctc(
     )
 
     def identity() -> dict:
-        return {"settings": asdict(settings), "shape": asdict(shape), "source": source.identity()} | engine.identity()
+        made_of = {"settings": asdict(settings), "shape": asdict(shape), "alphabet": alphabet}
+        return made_of | {"source": source.identity()} | engine.identity()
 
     snapshots = Checkpoints(checkpoints, identity, Interval.parse(every), earlier=earlier)
     with JsonLines(log) as lines:
