@@ -72,12 +72,15 @@ def test_measures_come_back_as_they_were(tmp_path):
 def test_trainings(tmp_path):
     good, bad = tmp_path / "good.jsonl", tmp_path / "bad.jsonl"
     good.write_text('{"step": 1, "loss": 3.5, "mel_loss": 9}\n{"step": 2}\n{"step": 3, "loss": 1.25}\n')
-    bad.write_text('{"step": 1, "loss": 3.5}\n{"step": 2, "loss": 2, "fake_loss": NaN}\n')
-    write_trainings(tmp_path / "t.csv", {"lm": good, "vocoder": bad})
+    bad.write_text('{"step": 1, "loss": 3.5}\n{"step": 2, "loss": 2, "blocks": {"mel": NaN}}\n')
+    curve = tmp_path / "training.yaml"
+    curve.write_text("settings:\n  steps: 4\ncurve:\n- step: 4\n  loss: 1.5\n")
+    write_trainings(tmp_path / "t.csv", {"lm": good, "vocoder": bad, "pitch": curve})
     rows = read_trainings(tmp_path / "t.csv")
     assert [tuple(row.values()) for row in rows] == [
         ("lm", "2", "3.5", "1.25", "true"),
         ("vocoder", "2", "3.5", "2", "false"),
+        ("pitch", "1", "1.5", "1.5", "true"),
     ]
     assert failed(study(), rows) == ["losses of vocoder are finite"]
     good.write_text('{"step": 1}\n')

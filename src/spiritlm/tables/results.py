@@ -47,18 +47,19 @@ def read_collected(path: Path) -> list[Measure]:
 def write_trainings(path: Path, logs: Mapping[str, Path]) -> None:
     """Write a CSV line a training: lines of its log with a loss, first and last loss, whether every loss is finite.
 
-    A log is JSONL; a loss is a number under a key that is, or ends in, `loss`. Of several in a line the first counts
-    for `first_loss` and `last_loss`, all for `all_finite`. `UserError` for a log without any.
+    A log is JSONL, or a .json or .yaml file with its lines under `curve`. What counts in a line is its `loss`; every
+    other number in it, nested ones too, must be finite as well. `UserError` for a log without a loss.
     """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(HEADING)
     for name, log in logs.items():
-        losses = [found for row in _rows(log) if (found := _losses(row))]
+        rows = list(_rows(Path(log)))
+        losses = [row["loss"] for row in rows if isinstance(row.get("loss"), int | float)]
         if not losses:
             raise UserError(f"{log}: no loss in any line", "give the log of a training")
-        finite = all(math.isfinite(value) for found in losses for value in found)
-        writer.writerow([name, len(losses), f"{losses[0][0]:.6g}", f"{losses[-1][0]:.6g}", str(finite).lower()])
+        finite = all(math.isfinite(value) for row in rows for value in _numbers(row))
+        writer.writerow([name, len(losses), f"{losses[0]:.6g}", f"{losses[-1]:.6g}", str(finite).lower()])
     write_text(path, out.getvalue())
 
 
@@ -71,23 +72,30 @@ def read_trainings(path: Path) -> list[dict[str, str]]:
 
 
 def _rows(log: Path) -> Iterable[dict]:
-    # NaN and Infinity are no JSON for others, but they are what a log of a broken training holds.
-    for number, line in enumerate(read_text(log).splitlines(), start=1):
-        if line.strip():
+    if log.suffix in (".json", ".yaml"):
+        import yaml
+
+        try:
+            lines = yaml.safe_load(read_text(log))["curve"]
+        except (yaml.YAMLError, KeyError, TypeError):
+            raise UserError(f"{log}: no lines under curve", "give the log of a training") from None
+    else:
+        lines = []
+        # NaN and Infinity are no JSON for others, but they are what a log of a broken training holds.
+        for number, line in enumerate(filter(str.strip, read_text(log).splitlines()), start=1):
             try:
-                row = json.loads(line)
+                lines.append(json.loads(line))
             except json.JSONDecodeError as e:
                 raise UserError(f"{log}:{number}: not JSON: {e.msg}") from None
-            if isinstance(row, dict):
-                yield row
+    yield from (line for line in lines if isinstance(line, dict))
 
 
-def _losses(row: dict) -> list[float]:
-    return [
-        float(value)
-        for key, value in row.items()
-        if key.endswith("loss") and isinstance(value, int | float) and not isinstance(value, bool)
-    ]
+def _numbers(value: object) -> Iterable[float]:
+    if isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _numbers(inner)
+    elif isinstance(value, int | float):
+        yield value
 
 
 def _short(value: float) -> int | float:
