@@ -16,7 +16,7 @@ from spire.datasets.shards import Shard, parse_shard
 from spire.errors import UserError, run_main
 from spire.files import replaced_folder
 from spire.progress import Progress
-from spiritlm.evaluation.comprehension import measures_of, score_test_set, share_of, write_scores
+from spiritlm.evaluation.comprehension import measures_of, score_test_sets, share_of, write_scores
 from spiritlm.evaluation.items import read_test_sets
 from spiritlm.evaluation.joining import IDENTITY, joined_scores, write_identity
 from spiritlm.evaluation.likelihood import BACKENDS, DTYPES, open_scorer
@@ -65,22 +65,19 @@ def score(args: argparse.Namespace, tests: list, part: bool) -> list:
     scorer = open_scorer(args.backend, args.model, **settings, tensor_parallel=args.tensor_parallel)
     sequences = Sequences(scorer.vocabulary, str(args.model))
     tests = [share_of(t, args.part.part, args.part.parts) for t in tests] if part else tests
-    found, all_scores = [], {}
-    for test in tests:
-        with Progress(f"{test.name} {test.direction}", total=len(test.items), unit="endings") as progress:
-            scores = score_test_set(test, scorer, sequences, args.fit, progress.advance) if test.items else []
-        all_scores[test.file] = scores
-        dropped = sum(s.dropped > 0 for s in scores)
-        if dropped:
+    with Progress("comprehension", unit="endings") as progress:
+        scores = score_test_sets(tests, scorer, sequences, args.fit, progress.advance)
+    for test, found in zip(tests, scores, strict=True):
+        if dropped := sum(score.dropped > 0 for score in found):
             print(f"warning: {test.file}: {dropped} items were shortened to fit", file=sys.stderr)
-        if not part:
-            found += measures_of(args.name, test, scores, scorer.identity)
     if args.scores:
         with replaced_folder(args.scores) as partial:
-            for test in tests:
-                write_scores(partial / test.file, test, all_scores[test.file])
+            for test, found in zip(tests, scores, strict=True):
+                write_scores(partial / test.file, test, found)
             write_identity(partial / IDENTITY, scorer.identity, args.part)
-    return found
+    if part:
+        return []
+    return [m for t, s in zip(tests, scores, strict=True) for m in measures_of(args.name, t, s, scorer.identity)]
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from spiritlm_tiny_lm import write_tiny_lm
 
 from spire.errors import UserError
 from spire.training.checkpoint import load_model
-from spiritlm.evaluation.comprehension import measures_of, score_test_set, share_of, verdicts
+from spiritlm.evaluation.comprehension import measures_of, score_test_sets, share_of, verdicts
 from spiritlm.evaluation.items import (
     Item,
     Segment,
@@ -125,12 +125,19 @@ def test_log_likelihoods_are_those_of_a_plain_pass(folders, scorer):
     found = scorer.logprobs(sequences)
     assert found == pytest.approx([plain(folders["base"], s) for s in sequences], rel=1e-5)
     assert max(found) < -1 and len(set(found)) > 12
+    assert {s.opening for s in sequences} == {1}
+    given = [Scored(s.prompt, s.ending) for s in sequences]
+    assert scorer.logprobs(given) == pytest.approx(found, rel=1e-5)
     one = Scored(sequences[0].prompt, sequences[0].ending[:1])
     assert scorer.logprobs([one]) == pytest.approx([plain(folders["base"], one)], rel=1e-5)
 
 
 def test_native_numbers_do_not_depend_on_what_else_is_scored(scorer):
-    sequences = [Sequences(scorer.vocabulary, "base").of(item) for item in test_set().items]
+    make = Sequences(scorer.vocabulary, "base").of
+    # Behind the same context text and speech, of which the first has no marker in front of it.
+    both = pair("p", [TEXT], [[Segment(text=" sat")], [SPEECH]])
+    sequences = [make(item) for item in (*test_set().items, *both)]
+    assert sequences[-1].context == sequences[-2].prompt and [s.opening for s in sequences[-3:]] == [1, 0, 1]
     together = scorer.logprobs(sequences)
     assert [scorer.logprobs([s])[0] for s in sequences] == together
     assert scorer.logprobs(sequences[::-1]) == together[::-1] and scorer.margin(-50.0) == 0.0
@@ -144,7 +151,7 @@ def test_transformers_agrees_whatever_the_batch(folders, scorer, tokens):
     assert other.logprobs(sequences) == pytest.approx(scorer.logprobs(sequences), rel=1e-5)
     assert other.alone(sequences[0]) == pytest.approx(scorer.alone(sequences[0]), rel=1e-5)
     test = test_set()
-    mine, theirs = (score_test_set(test, s, Sequences(s.vocabulary, "base")) for s in (scorer, other))
+    (mine,), (theirs,) = (score_test_sets([test], s, Sequences(s.vocabulary, "base")) for s in (scorer, other))
     by_token = [[score.per_token for score in scores] for scores in (mine, theirs)]
     assert verdicts(test.items, by_token[0]) == verdicts(test.items, by_token[1])
 
@@ -154,7 +161,7 @@ def test_close_pairs_are_scored_again_alone(scorer, monkeypatch):
     asked = []
     monkeypatch.setattr(type(scorer), "margin", lambda self, logprob: 1e9)
     monkeypatch.setattr(type(scorer), "alone", lambda self, s: asked.append(s) or -1.0)
-    scores = score_test_set(test, scorer, Sequences(scorer.vocabulary, "base"))
+    (scores,) = score_test_sets([test], scorer, Sequences(scorer.vocabulary, "base"))
     assert len(asked) == 8 and {s.logprob for s in scores} == {-1.0}
 
 
@@ -168,7 +175,7 @@ def test_verdicts_ties_groups_and_chance():
 
 def test_measures_normalized_raw_and_of_subsets(scorer):
     test = test_set()
-    scores = score_test_set(test, scorer, Sequences(scorer.vocabulary, "base"))
+    (scores,) = score_test_sets([test], scorer, Sequences(scorer.vocabulary, "base"))
     found = {(m.test_set, m.metric): m for m in measures_of("base", test, scores, scorer.identity)}
     assert set(found) == {(n, m) for n in ("tsc", "tsc_a", "tsc_b") for m in ("accuracy", "accuracy_raw")}
     whole, part = found["tsc", "accuracy"], found["tsc_a", "accuracy_raw"]
@@ -188,14 +195,14 @@ def test_a_context_that_is_too_long_is_an_error_or_loses_examples(folders, tmp_p
     items = pair("q", [Segment(text="heading"), *shots, Segment(text=" the question")], [[Segment(text=" A")]] * 2)
     sequences, test = Sequences(small.vocabulary, "small"), TestSet("mmlu", "t-t", tuple(items))
     with pytest.raises(UserError, match="item q.0 has .* tokens, the model has 40 positions") as e:
-        score_test_set(test, small, sequences)
+        score_test_sets([test], small, sequences)
     assert "--fit" in e.value.hint
-    scores = score_test_set(test, small, sequences, fit=True)
+    (scores,) = score_test_sets([test], small, sequences, fit=True)
     assert [s.dropped for s in scores] == [4, 4] or 0 < scores[0].dropped < 4
     assert "shortened:2" in measures_of("m", test, scores, small.identity)[0].signature
     huge = pair("q", [Segment(text="heading" * 60)], [[Segment(text=" A")]] * 2)
     with pytest.raises(UserError, match="has .* tokens, the model has 40 positions"):
-        score_test_set(TestSet("mmlu", "t-t", tuple(huge)), small, sequences, fit=True)
+        score_test_sets([TestSet("mmlu", "t-t", tuple(huge))], small, sequences, fit=True)
 
 
 def test_items_survive_their_file(tmp_path):

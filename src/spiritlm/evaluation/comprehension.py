@@ -40,24 +40,26 @@ class Score:
         return self.logprob / self.tokens
 
 
-def score_test_set(
-    test: TestSet,
+def score_test_sets(
+    tests: Sequence[TestSet],
     scorer: Scorer,
     sequences: Sequences,
     fit: bool = False,
     progress: Callable[[int], None] | None = None,
-) -> list[Score]:
-    """One score an item, in order. `fit`: shorten few-shot contexts that are longer than the model.
+) -> list[list[Score]]:
+    """One score an item of each test set, in order; test sets that share contexts or endings share the work. `fit`:
+    shorten few-shot contexts that are longer than the model.
 
     UserError names the item that the model cannot read.
     """
-    made = [_sequence(item, scorer, sequences, fit) for item in test.items]
-    logprobs = scorer.logprobs([sequence for sequence, _ in made], progress)
-    scores = [Score(p, len(s.ending), d) for p, (s, d) in zip(logprobs, made, strict=True)]
-    for first, last in _pairs(test.items):
-        if _close(scores[first:last], scorer):
-            for i in range(first, last):
-                scores[i] = Score(scorer.alone(made[i][0]), scores[i].tokens, scores[i].dropped)
+    made = [[_sequence(item, scorer, sequences, fit) for item in test.items] for test in tests]
+    logprobs = iter(scorer.logprobs([sequence for one in made for sequence, _ in one], progress))
+    scores = [[Score(next(logprobs), len(sequence.ending), dropped) for sequence, dropped in one] for one in made]
+    for test, one, found in zip(tests, made, scores, strict=True):
+        for first, last in _pairs(test.items):
+            if _close(found[first:last], scorer):
+                for i in range(first, last):
+                    found[i] = Score(scorer.alone(one[i][0]), found[i].tokens, found[i].dropped)
     return scores
 
 

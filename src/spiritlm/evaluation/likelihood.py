@@ -51,7 +51,7 @@ class Scorer(ABC):
                 raise UserError(
                     f"{self.folder}: a sequence of {len(sequence)} tokens, the model has {self.longest} positions"
                 )
-        unique = sorted(set(sequences), key=lambda s: (len(s.prompt), s.prompt, len(s.ending), s.ending))
+        unique = sorted(set(sequences), key=lambda s: (len(s.context), s.context, s.prompt, s.ending))
         found: dict[Scored, float] = {}
         for batch in self._batches(unique):
             for sequence, value in zip(batch, self._score(batch), strict=True):
@@ -83,8 +83,8 @@ class Scorer(ABC):
 
 
 class NativeScorer(Scorer):
-    """Our own Llama on the CPU in float32. A prompt is read once, into a cache; every ending behind it is one pass over
-    that ending alone, so nothing else can change its numbers, and no padding is computed."""
+    """Our own Llama on the CPU in float32. A context is read once, into a cache; every ending behind it is one pass
+    over that ending alone, so nothing else can change its numbers, and no padding is computed."""
 
     exact = True
 
@@ -99,7 +99,7 @@ class NativeScorer(Scorer):
         self.longest = self.model.shape.max_position_embeddings
 
     def _batches(self, sequences):
-        return [list(group) for _, group in groupby(sequences, key=lambda s: s.prompt)]
+        return [list(group) for _, group in groupby(sequences, key=lambda s: s.context)]
 
     def _score(self, batch):
         import torch
@@ -107,25 +107,25 @@ class NativeScorer(Scorer):
         from spire.training.llama import KeyValueCache
 
         with torch.inference_mode():
-            prompt = batch[0].prompt
+            context = batch[0].context
             cache = KeyValueCache(self.model.shape.num_hidden_layers)
-            last = self.model.hidden(torch.tensor([prompt]), cache=cache)[:, -1:]
-            return [self._ending(sequence.ending, len(prompt), last, cache) for sequence in batch]
+            last = self.model.hidden(torch.tensor([context]), cache=cache)[:, -1:]
+            return [self._ending(sequence, len(context), last, cache) for sequence in batch]
 
-    def _ending(self, ending: tuple[int, ...], known: int, last, cache) -> float:
+    def _ending(self, sequence: Scored, known: int, last, cache) -> float:
         """Behind a cache of `known` positions whose last hidden state is `last` [1, 1, hidden]; the cache stays so."""
         import torch
 
-        ids = torch.tensor([ending])
+        read = (*sequence.prompt[known:], *sequence.ending[:-1])
         hidden = last
-        if len(ending) > 1:
-            new = len(ending) - 1
-            mask = torch.ones(new, known + new, dtype=torch.bool).tril(known)[None, None]
-            positions = torch.arange(known, known + new)[None]
-            hidden = torch.cat([last, self.model.hidden(ids[:, :-1], positions, mask, cache)], dim=1)
+        if read:
+            mask = torch.ones(len(read), known + len(read), dtype=torch.bool).tril(known)[None, None]
+            positions = torch.arange(known, known + len(read))[None]
+            hidden = torch.cat([last, self.model.hidden(torch.tensor([read]), positions, mask, cache)], dim=1)
             cache.length = known
-        logprobs = self.model.logits(hidden)[0].log_softmax(-1)
-        return float(logprobs.gather(1, ids[0, :, None]).double().sum())
+        ids = torch.tensor(sequence.ending)
+        logprobs = self.model.logits(hidden[0, -len(ids) :]).log_softmax(-1)
+        return float(logprobs.gather(1, ids[:, None]).double().sum())
 
 
 class TransformersScorer(Scorer):

@@ -25,10 +25,16 @@ _PROBE = ("ab c", "[Hu0][Hu1]", " d")
 
 @dataclass(frozen=True)
 class Scored:
-    """Ids that are given and ids that are scored behind them; neither is empty."""
+    """Ids that are given and ids that are scored behind them; neither is empty. `opening` of the given ones, the marker
+    at their end, belong to the ending's modality: the context before them is shared by endings of both."""
 
     prompt: tuple[int, ...]
     ending: tuple[int, ...]
+    opening: int = 0
+
+    @property
+    def context(self) -> tuple[int, ...]:
+        return self.prompt[: len(self.prompt) - self.opening]
 
     def __len__(self) -> int:
         return len(self.prompt) + len(self.ending)
@@ -51,13 +57,14 @@ class Sequences:
         where = f"{self.where}: item {item.id}"
         before = self._runs(item.context, where)
         whole = self._runs((*item.context, *item.ending), where)
-        if len(whole) > len(before) and whole[: len(before)] == before:
+        opened = len(whole) > len(before) and whole[: len(before)] == before
+        if opened:
             before = [*before, (whole[len(before)][0], "")]
         given, ids = self._encode(before), self._encode(whole)
         shared = len(os.path.commonprefix([given, ids]))
         if shared == len(ids):
             raise UserError(f"{self.where}: item {item.id}: its ending has no tokens", "is the text empty?")
-        return Scored(ids[:shared], ids[shared:])
+        return Scored(ids[:shared], ids[shared:], opening=int(opened and shared == len(given)))
 
     def shortened(self, item: Item, longest: int) -> tuple[Scored, int]:
         """The ids with as many segments of the context left out, from the second on, as make them fit; and how many.
