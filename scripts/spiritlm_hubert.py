@@ -24,7 +24,7 @@ from spire.units.products import fast_dtype
 from spiritlm.phonetic.hubert25 import Hubert25
 from spiritlm.phonetic.hubert_files import write_hubert25
 from spiritlm.phonetic.hubert_training import MINI, HubertTraining, check_shape, identity, train_hubert
-from spiritlm.phonetic.labelled_audio import Labels, label_audio, pooled_cepstra
+from spiritlm.phonetic.labelled_audio import Labels, cepstra_of, label_audio
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -53,20 +53,17 @@ def main(argv: list[str] | None = None) -> int:
     layer = args.layer or shape.num_hidden_layers
     if not 1 <= layer <= shape.num_hidden_layers:
         raise UserError(f"--layer {layer} of {shape.num_hidden_layers}", hint="the layer that units are made of")
-    features, teacher = pooled_cepstra, {"teacher": ""}
+    features, teacher = cepstra_of, {"teacher": ""}
     if args.teacher:
-        model = Hubert25(args.teacher, device=args.device)
+        features = Hubert25(args.teacher, device=args.device).features
         teacher = {"teacher": hashlib.sha256(args.teacher.read_bytes()).hexdigest()}
-
-        def features(wav):
-            return model.features([wav])[0]
-
+    own, earlier = checkpoint_folders(args)
     work = args.out.with_name(f"{args.out.name}.audio")
     labels = Labels(args.label_clusters, args.label_frames, args.seed)
-    audio = label_audio(args.manifest, work, labels, features, args.normalize, teacher)
-    known = identity(read_json(work / "audio.json"), shape, settings)
+    made = [folder.parent / work.name for folder in earlier]
+    audio = label_audio(args.manifest, work, labels, features, args.normalize, teacher, made)
+    known = identity(audio.record, shape, settings)
     interval = Interval.parse(args.checkpoint_every)
-    own, earlier = checkpoint_folders(args)
     checkpoints = Checkpoints(own, lambda: known, interval, earlier=earlier)
     model, curve = train_hubert(audio, args.label_clusters, shape, settings, checkpoints)
     write_hubert25(args.out, model, layer, args.normalize)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from spiritlm.phonetic.hubert25 import Hubert25
 from spiritlm.phonetic.hubert_files import write_hubert25, write_kmeans, write_linear
 from spiritlm.phonetic.hubert_training import HubertTraining, train_hubert
 from spiritlm.phonetic.kmeans_training import learn_centroids, sampled_features
-from spiritlm.phonetic.labelled_audio import Labels, label_audio, pooled_cepstra
+from spiritlm.phonetic.labelled_audio import Labels, cepstra_of, label_audio, pooled_cepstra
 from spiritlm.phonetic.quantizer import open_quantizer
 from spiritlm.phonetic.quantizer_training import QuantizerTraining, train_quantizer
 
@@ -70,7 +71,7 @@ def manifest(tmp_path_factory):
 @pytest.fixture(scope="module")
 def audio(manifest, tmp_path_factory):
     labels = Labels(CLUSTERS, frames=300)
-    return label_audio([manifest], tmp_path_factory.mktemp("audio"), labels, pooled_cepstra, True, {})
+    return label_audio([manifest], tmp_path_factory.mktemp("audio"), labels, cepstra_of, True, {})
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +95,14 @@ def test_labels_stand_beside_the_frames_of_their_recording(manifest, audio):
         at += frames
     assert at == len(audio.labels) and len(audio.wav) == 640 * at + 80
     assert len(pooled_cepstra(wav)) == SHAPE.frames(len(wav))
+
+
+def test_labelled_audio_of_an_earlier_attempt_is_used(manifest, audio, tmp_path):
+    earlier = Path(audio.wav.filename).parent
+    same = label_audio([manifest], tmp_path / "a", Labels(CLUSTERS, frames=300), cepstra_of, True, {}, [earlier])
+    assert Path(same.wav.filename).parent == earlier and not (tmp_path / "a").exists()
+    other = label_audio([manifest], tmp_path / "a", Labels(CLUSTERS, frames=200), cepstra_of, True, {}, [earlier])
+    assert Path(other.wav.filename).parent == tmp_path / "a" and np.array_equal(other.wav, audio.wav)
 
 
 def test_training_is_the_same_again_and_after_a_stop(audio, tmp_path):
@@ -149,7 +158,7 @@ class Cepstra:
     dim = 13
 
     def features(self, wavs):
-        return [pooled_cepstra(wav) for wav in wavs]
+        return cepstra_of(wavs)
 
 
 def test_units_change_less_under_augmentation_after_the_quantizer_is_trained(manifest, tmp_path):

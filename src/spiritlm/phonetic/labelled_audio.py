@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +29,13 @@ HOP = 640  # samples a frame
 REACH = 80  # samples of the last frame's window beyond its hop
 WAVEFORM_EPS = 1e-5  # as the release's reader normalizes (spiritlm 2.1)
 
-Features = Callable[[np.ndarray], np.ndarray]
+Features = Callable[[list[np.ndarray]], list[np.ndarray]]
+_AT_ONCE = 16  # utterances whose features are computed together
+
+
+def cepstra_of(wavs: list[np.ndarray]) -> list[np.ndarray]:
+    """`pooled_cepstra` of each."""
+    return list(map(pooled_cepstra, wavs))
 
 
 def pooled_cepstra(wav: np.ndarray) -> np.ndarray:
@@ -52,34 +58,48 @@ class Labels:
 
 @dataclass(frozen=True)
 class LabelledAudio:
-    """wav [640 T + 80] float16 and labels [T] int16, both mapped from disk."""
+    """wav [640 T + 80] float16 and labels [T] int16, both mapped from disk; `record`: what they were made of."""
 
     wav: np.ndarray
     labels: np.ndarray
+    record: dict
 
 
 def label_audio(
-    manifests: list[Path], folder: Path, labels: Labels, features: Features, normalize: bool, identity: dict
+    manifests: list[Path],
+    folder: Path,
+    labels: Labels,
+    features: Features,
+    normalize: bool,
+    identity: dict,
+    earlier: Sequence[Path] = (),
 ) -> LabelledAudio:
-    """Make the files, unless they are there already, of the same `identity` (JSON values that tell `features`).
+    """Make the files in `folder`, unless they are there, or in one of the folders `earlier`, of the same `identity`
+    (JSON values that tell `features`).
 
     UserError when utterances are too few for the clusters, or a recording cannot be read.
     """
-    folder = Path(folder)
     known = {
         "manifests": [hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in manifests],
         "labels": vars(labels),
         "normalize": normalize,
         **identity,
     }
-    record = folder / "audio.json"
-    if not record.exists() or read_json(record) != known:
-        record.unlink(missing_ok=True)
-        folder.mkdir(parents=True, exist_ok=True)
-        _write(manifests, folder, labels, features, normalize)
-        write_json(record, json.loads(json.dumps(known)))
+    known = json.loads(json.dumps(known))
+    for made in map(Path, (folder, *earlier)):
+        if (made / "audio.json").exists() and read_json(made / "audio.json") == known:
+            return _opened(made, known)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "audio.json").unlink(missing_ok=True)
+    _write(manifests, folder, labels, features, normalize)
+    write_json(folder / "audio.json", known)
+    return _opened(folder, known)
+
+
+def _opened(folder: Path, known: dict) -> LabelledAudio:
     targets = np.memmap(folder / "labels.i16", np.int16, "r")
-    return LabelledAudio(np.memmap(folder / "audio.f16", np.float16, "r"), targets)
+    return LabelledAudio(np.memmap(folder / "audio.f16", np.float16, "r"), targets, known)
 
 
 def _write(manifests: list[Path], folder: Path, labels: Labels, features: Features, normalize: bool) -> None:
@@ -109,12 +129,12 @@ def _write(manifests: list[Path], folder: Path, labels: Labels, features: Featur
 def _prepared(utterances: list[Utterance], features: Features, normalize: bool) -> Iterator[tuple]:
     """(samples cut to whole frames, features) of each utterance that has a frame."""
     with Progress("label", total=sum(u.duration for u in utterances), unit="s of audio") as progress:
-        for utterance in utterances:
-            wav = load_utterance(utterance)
-            progress.advance(utterance.duration)
-            if len(wav) >= HOP + REACH:
-                cut = normalize_wav(wav, WAVEFORM_EPS if normalize else None)[: len(wav) // HOP * HOP]
-                yield cut, features(wav)
+        for start in range(0, len(utterances), _AT_ONCE):
+            some = utterances[start : start + _AT_ONCE]
+            wavs = [wav for wav in map(load_utterance, some) if len(wav) >= HOP + REACH]
+            progress.advance(sum(utterance.duration for utterance in some))
+            for wav, part in zip(wavs, features(wavs), strict=True):
+                yield normalize_wav(wav, WAVEFORM_EPS if normalize else None)[: len(wav) // HOP * HOP], part
 
 
 def check_length(audio: LabelledAudio, frames: int) -> None:
