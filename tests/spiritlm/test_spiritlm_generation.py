@@ -1,10 +1,10 @@
 """Writing with a model: bans, ends, resumption; streams cut in time; voices; continuations; items over ranks."""
 
+import contextlib
+import importlib.util
+import io
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -141,6 +141,8 @@ def test_continuations(model, writer, tmp_path):
     with pytest.raises(UserError, match="is speech"):
         write_continuations(tmp_path / "none", rows, None)
     assert not (tmp_path / "none").exists()
+    if writer.ids.expressive:
+        return  # the command line is the same
     flags = ["--model", model, "--manifest", tmp_path / "manifest.jsonl", "--streams", tmp_path / "streams.jsonl"]
     flags += ["--vocoder", tmp_path / "vocoder", "--max-new-text", 6, "--max-new-speech", 12]
     flags += ["--temperature", 1, "--seed", 4, "--out", tmp_path / "again"]
@@ -149,15 +151,16 @@ def test_continuations(model, writer, tmp_path):
         assert (tmp_path / "again" / path.relative_to(tmp_path / "out")).read_bytes() == path.read_bytes()
 
 
-def run(script, *flags, environment=None):
-    done = subprocess.run(
-        [sys.executable, PROJECT / "scripts" / script, *map(str, flags)],
-        env=os.environ | (environment or {}),
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
+def run(script, *flags):
+    """The command line in this process; what it printed."""
+    name = script.removesuffix(".py")
+    spec = importlib.util.spec_from_file_location(name, PROJECT / "scripts" / script)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    told = io.StringIO()
+    with contextlib.redirect_stdout(told):
+        assert not module.main([str(flag) for flag in flags])
+    return told.getvalue()
 
 
 def test_ranks_are_told_by_their_launcher():
