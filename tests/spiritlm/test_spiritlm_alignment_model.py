@@ -15,9 +15,11 @@ from spire.errors import UserError
 from spire.manifest import Utterance, read_manifest, write_manifest
 from spire.training.settings import Settings
 from spire.units.hubert import HubertShape
+from spire.units.products import set_product_dtype
 from spiritlm.alignment import training
 from spiritlm.alignment.aligner import EDGE, Aligner
 from spiritlm.alignment.augment import augment
+from spiritlm.alignment.convolution import RoundedConvolution
 from spiritlm.alignment.ctc_model import CtcModel
 from spiritlm.alignment.letters import Letters, with_star
 from spiritlm.alignment.trainable import TrainableCtc, filter_bank
@@ -299,6 +301,35 @@ def test_padding_changes_nothing(speech):
         for i, count in enumerate(batch.frames.tolist()):
             alone = model(batch.wav[i : i + 1, : batch.samples[i]], batch.frames[i : i + 1])[0]
             torch.testing.assert_close(together[i, :count], alone[:count], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("kernel", "stride", "biased"), [(7, 2, True), (3, 1, True), (2, 2, False), (4, 5, True)])
+def test_rounded_convolutions_are_convolutions(kernel, stride, biased):
+    generator = torch.Generator().manual_seed(1)
+    shapes = [(2, 31, 3), (5, 3, kernel), *([(5,)] if biased else [])]
+    inputs = [torch.randn(shape, generator=generator).bfloat16().float().requires_grad_() for shape in shapes]
+    ours = RoundedConvolution.apply(*inputs, *([] if biased else [None]), stride)
+    theirs = torch.nn.functional.conv1d(inputs[0].transpose(1, 2), *inputs[1:], stride=stride).transpose(1, 2)
+    # Products are rounded to bfloat16 once; operands here are exact in it.
+    torch.testing.assert_close(ours, theirs, rtol=1e-2, atol=1e-2)
+    weights = torch.randn(ours.shape, generator=generator).bfloat16().float()
+    for found, wanted in zip(
+        torch.autograd.grad((ours * weights).sum(), inputs),
+        torch.autograd.grad((theirs * weights).sum(), inputs),
+        strict=True,
+    ):
+        torch.testing.assert_close(found, wanted, rtol=1e-2, atol=0.05)
+
+
+def test_training_in_bfloat16_computes_nearly_the_same(speech):
+    batch = next(Utterances(speech, Letters.english(), SHAPE, 120, seed=1))
+    model = TrainableCtc(SHAPE, Letters.english(), seed=1)
+    with torch.inference_mode():
+        exact = model(batch.wav, batch.frames)
+        set_product_dtype(model, torch.bfloat16)
+        rounded = model(batch.wav, batch.frames)
+    assert not torch.equal(exact, rounded)
+    torch.testing.assert_close(rounded, exact, rtol=0, atol=0.05)
 
 
 def train(speech, out, **changes):

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import nn
 
@@ -23,6 +24,7 @@ from spire.errors import UserError
 from spire.files import free_directory, replaced_folder
 from spire.units.hubert import Hubert, HubertShape
 from spire.units.products import Linear
+from spiritlm.alignment.convolution import RoundedConvolution
 from spiritlm.alignment.letters import Letters
 
 RATE = 16_000
@@ -43,7 +45,7 @@ class TrainableCtc(nn.Module):
     def forward(self, wav: torch.Tensor, frames: torch.Tensor, hidden: torch.Tensor | None = None) -> torch.Tensor:
         """Normalized samples [B, N], of which `frames` [B] frames count, to log-probabilities float32 [B, T, classes].
         Frames where `hidden` [B, T] bool is true are masked, as in pretraining."""
-        x = self.encoder.frames(wav)
+        x = self._frames(wav)
         if hidden is not None:
             x = torch.where(hidden[:, :, None], self.encoder.masked_spec_embed, x)
         valid = torch.arange(x.shape[1], device=x.device)[None] < frames[:, None]
@@ -51,6 +53,20 @@ class TrainableCtc(nn.Module):
         if self.encoder.shape.do_stable_layer_norm:
             x = self.encoder.encoder.layer_norm(x)
         return self.head(x).float().log_softmax(dim=-1)
+
+    def _frames(self, wav: torch.Tensor) -> torch.Tensor:
+        """`Hubert.frames`, in bfloat16 where the linear layers are (`spire.units.products.set_product_dtype`)."""
+        encoder = self.encoder
+        if self.head.dtype == torch.float32:
+            return encoder.frames(wav)
+        x = wav[:, :, None]
+        for layer in encoder.feature_extractor.conv_layers:
+            conv = layer.conv
+            x = RoundedConvolution.apply(x, conv.weight, conv.bias, conv.stride[0])
+            x = F.gelu(layer.layer_norm(x))
+        if encoder.shape.feat_proj_layer_norm:
+            x = encoder.feature_projection.layer_norm(x)
+        return encoder.feature_projection.projection(x)
 
     def save(self, folder: str | Path, extra_files: dict[str, str] | None = None) -> None:
         """Write the folder; it appears whole or not at all. UserError when there is something at `folder`."""
