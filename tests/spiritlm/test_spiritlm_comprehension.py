@@ -5,11 +5,14 @@ import json
 import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from spiritlm_tiny_lm import write_tiny_lm
 
+from spire.decoding.vocabulary import open_vocabulary
 from spire.errors import UserError
+from spire.textfiles import write_jsonl
 from spire.training.checkpoint import load_model
 from spiritlm.evaluation.comprehension import measures_of, score_test_sets, share_of, verdicts
 from spiritlm.evaluation.items import (
@@ -25,6 +28,11 @@ from spiritlm.evaluation.items import (
 from spiritlm.evaluation.likelihood import open_scorer
 from spiritlm.evaluation.measures import read_measures
 from spiritlm.evaluation.sequences import Scored, Sequences
+from spiritlm.lm.documents import Inputs, build
+from spiritlm.lm.render import Renderer
+from spiritlm.lm.spans import Limits
+from spiritlm.lm.store import DocumentStore
+from spiritlm.lm.vocabulary import Tokens
 from spiritlm.model.content import OutputModality
 from spiritlm.model.prompts import build_prompt
 from spiritlm.unit_strings import units_to_string
@@ -285,3 +293,27 @@ def test_parts_give_the_measures_of_the_whole(folders, tmp_path):
         script.main([*common, *model, "--part", "1/2", "--out", str(tmp_path / "no")])
     assert not (tmp_path / "no").exists()
     assert [len(share_of(test_set(5), i, 3).items) for i in (1, 2, 3)] == [4, 4, 2]
+
+
+def test_ids_are_those_that_a_model_is_trained_with(folders, tmp_path):
+    """An item of text and speech in turn, against the rows that interleaved training makes of the same story."""
+    words = ["now", "Simon", "has", "more", "gloves"]
+    units = [n % 19 for n in range(25)]
+    write_jsonl(tmp_path / "s.jsonl", [{"id": "a", "hubert": " ".join(map(str, units))}])
+    times = [[word, n / 4.998, (n + 1) / 4.998] for n, word in enumerate(words)]  # five units each
+    write_jsonl(tmp_path / "w.jsonl", [{"id": "a", "words": times}])
+    vocabulary = open_vocabulary(folders["base"])
+    build(Inputs(tmp_path / "s.jsonl", tmp_path / "w.jsonl"), vocabulary, tmp_path / "documents")
+    document = DocumentStore(tmp_path / "documents")[0]
+    renderer = Renderer(Tokens.of(vocabulary), 256, Limits((2, 2), (2, 2)))
+    rows = {tuple(renderer.rows(document, "interleaved", np.random.default_rng(n))[0].tolist()) for n in range(9)}
+    make = Sequences(vocabulary, "base").of
+    found = []
+    for first in (0, 1):  # text comes first, or speech
+        segments = []
+        for number, (a, b) in enumerate(((0, 2), (2, 4), (4, 5))):
+            spoken = Segment(streams={"hubert": " ".join(map(str, units[5 * a : 5 * b]))})
+            segments.append(spoken if (number + first) % 2 else Segment(text=" ".join(words[a:b])))
+        item = make(Item("i", "i", True, tuple(segments[:2]), tuple(segments[2:]), "i"))
+        found.append((*item.prompt, *item.ending, vocabulary.eos))
+    assert set(found) == rows

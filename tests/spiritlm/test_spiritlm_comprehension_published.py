@@ -3,6 +3,8 @@
 import csv
 import importlib.util
 import io
+import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -391,3 +393,19 @@ def test_folders_of_items_are_put_into_one(tmp_path, sleeping_words):
     main([*gold, "--out", str(tmp_path / "again")])
     for path in (tmp_path / "again").iterdir():
         assert path.read_bytes() == (tmp_path / "all" / path.name).read_bytes()
+
+
+def test_the_published_tests_are_planned_down_to_one_folder_of_items(tmp_path):
+    plan = tmp_path / "plan.tconf"
+    plan.write_text("plan published {\n  reach spiritlm_comprehension via (Spirit: base)\n}\n")
+    configs = ["configs/spiritlm_smoke.tconf", "configs/spiritlm_comprehension.tconf", plan]
+    by_hand = [f"{name}={tmp_path}" for name in ("spiritlm_zerospeech", "spiritlm_twist")]
+    command = [sys.executable, "-m", "ducttape", "main.tape", "--dry-run", "-p", "published", "-O", tmp_path / "out"]
+    command += [part for config in configs for part in ("-C", config)]
+    command += [part for value in (*by_hand, "spiritlm_score_gpus=") for part in ("-D", value)]
+    done = subprocess.run([str(part) for part in command], cwd=PROJECT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    planned = dict(re.findall(r"RUN: spiritlm_(\w+) +(\d+) realization", done.stdout + done.stderr))
+    wanted = {"likelihood_corpus": 10, "likelihood_units": 10, "likelihood_words": 4, "zerospeech_items": 2}
+    wanted |= {"story_items": 2, "twist_items": 2, "mmlu_items": 1, "published_items": 1, "comprehension": 1}
+    assert {name: int(planned.get(name, 0)) for name in wanted} == wanted and "test_items" not in planned
