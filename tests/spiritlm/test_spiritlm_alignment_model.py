@@ -103,11 +103,11 @@ def test_utterances_do_not_touch_each_other(folder):
 
 
 def test_long_audio_is_computed_in_chunks_of_100_s(folder):
-    model, wav = CtcModel(folder), waves(3_250_000)[0]
+    model, wav = CtcModel(folder), waves(1_650_000)[0]
     (scores,) = model.log_probs([wav])
     assert len(scores) == SHAPE.frames(len(wav))
     normalized = (wav - wav.mean()) / wav.std()
-    pieces = [normalized[start : start + 1_600_000 + SHAPE.samples(1) - 320] for start in (0, 1_600_000, 3_200_000)]
+    pieces = [normalized[start : start + 1_600_000 + SHAPE.samples(1) - 320] for start in (0, 1_600_000)]
     model._encoder.eps = None
     apart = np.concatenate(list(model.log_probs(pieces)))
     np.testing.assert_allclose(scores, apart, rtol=0, atol=1e-4)
