@@ -1,14 +1,20 @@
 """SpiRit-LM among the recognizers that SPIRE is compared with: planned beside them, and from streams to scores."""
 
 import json
+import shutil
 
 import pytest
+import torch
+from safetensors.torch import load_file
 from spiritlm_tiny_lm import write_tiny_lm
 from test_spiritlm_generation import PROJECT, place, run
 
 from ducttape.plan.planner import make_plan
 from ducttape.workflow.loader import load
+from spire.errors import UserError
 from spire.textfiles import read_lines
+from spiritlm.generation.writer import Writer
+from spiritlm.model.content import OutputModality
 
 CONFIGS = ("released", "baselines", "baselines_spiritlm")
 
@@ -30,6 +36,27 @@ def test_it_is_planned_beside_the_others(tmp_path):
     assert counts == dict.fromkeys(counts, 4) and len(asr["spiritlm_example_units"]) == 1
     assert len(asr["asr_baseline_score"]) == 6 * 4
     assert "spiritlm_asr" not in planned(tmp_path, "MT")
+
+
+def test_released_weights_become_safetensors(tmp_path):
+    written = []
+    write_tiny_lm(tmp_path / "model")
+    (released := tmp_path / "released").mkdir()
+    for path in (tmp_path / "model").iterdir():
+        if path.name == "model.safetensors":
+            torch.save(load_file(path), released / "pytorch_model.bin")
+        else:
+            shutil.copy(path, released)
+    with pytest.raises(UserError, match="not in safetensors"):
+        Writer(released)
+    run("spiritlm_safe_model.py", "--model", released, "--out", tmp_path / "safe")
+    run("spiritlm_safe_model.py", "--model", tmp_path / "safe", "--out", tmp_path / "again")
+    assert (tmp_path / "again" / "model.safetensors").is_symlink()
+    for folder in ("model", "safe", "again"):
+        written.append(Writer(tmp_path / folder).write(["[Text]the cat"], OutputModality.TEXT, max_new=8))
+    assert written[0] == written[1] == written[2] and written[0][0].text
+    with pytest.raises(UserError, match="no config.json"):
+        run("spiritlm_safe_model.py", "--model", tmp_path, "--out", tmp_path / "none")
 
 
 def test_streams_become_the_strings_that_the_baseline_reads(tmp_path):

@@ -38,15 +38,20 @@ EMPTY = "librispeech fleurs covost2 voxpopuli gigaspeech mls peoples_speech spgi
 EMPTY += " europarl_st vctk limit revision mem time target"
 
 
-def test_the_published_plan(tmp_path):
+def planned(folder, *more):
+    """Parameters of the realized tasks by name."""
     empty = "\n  ".join(f'{name}=""' for name in EMPTY.split())
-    (tmp_path / "own.tconf").write_text(OWN.format(empty=empty, here=tmp_path))
-    configs = [PROJECT / f"configs/{name}.tconf" for name in ("spiritlm_smoke", "spiritlm_generation")]
-    workflow = load(PROJECT / "main.tape", [*configs, tmp_path / "own.tconf"], user_file=False)
-    tasks = make_plan(workflow, ["written"]).tasks.values()
+    (folder / "own.tconf").write_text(OWN.format(empty=empty, here=folder))
+    configs = [PROJECT / f"configs/{name}.tconf" for name in ("spiritlm_smoke", "spiritlm_generation", *more)]
+    workflow = load(PROJECT / "main.tape", [*configs, folder / "own.tconf"], user_file=False)
     found = {}
-    for task in tasks:
+    for task in make_plan(workflow, ["written"]).tasks.values():
         found.setdefault(task.key.task, []).append({p.name: str(p.value) for p in task.params})
+    return found
+
+
+def test_the_published_plan(tmp_path):
+    found = planned(tmp_path)
     generated = found["spiritlm_stsp_generate"]
     # Two models; spoken items of two sets and written ones of one, two directions each, four numbers of examples.
     assert len(generated) == 2 * 3 * 2 * 4 and len(found["spiritlm_stsp"]) == 2 * 3
@@ -66,6 +71,14 @@ def test_the_published_plan(tmp_path):
         ("ic", "ic", "30", "0"),
     }
     assert len(found["spiritlm_evaluation_units"]) == 5  # no corpus is encoded twice
+
+
+def test_the_released_models_are_evaluated_without_training(tmp_path):
+    found = planned(tmp_path, "spiritlm_released")
+    assert len(found["spiritlm_released"]) == 2 and len(found["spiritlm_stsp"]) == 2 * 3
+    trained = {name for name in found if name.endswith(("_train", "_vocoder", "_hubert", "_quantizer", "_style"))}
+    # The row with ASR and TTS data was not released.
+    assert trained <= {"spiritlm_train"} and len(found.get("spiritlm_train", [])) == 1
 
 
 TAPE = """global {{

@@ -59,6 +59,9 @@ class Writer:
         max_length: int = 0,
     ):
         config = read_config(Path(folder))
+        if (Path(folder) / "pytorch_model.bin").is_file() and not any(Path(folder).glob("*.safetensors")):
+            hint = f"python scripts/spiritlm_safe_model.py --model {folder} --out ... makes a copy that has"
+            raise UserError(f"{folder}: its weights are not in safetensors", hint)
         positions = config.get("max_position_embeddings")
         longest = max_length if backend == "vllm" else 0
         self.backend = open_backend(
