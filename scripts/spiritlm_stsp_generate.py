@@ -47,14 +47,18 @@ def main(argv: list[str] | None = None) -> int:
     setup = Setup(args.direction, args.shots, args.runs, limit, args.tries, *drawn)
     if args.direction.endswith("s") and not args.vocoder:
         raise UserError(f"{args.direction} ends in speech", hint="give --vocoder")
+    items, shots = read_items(args.stsp), read_shots(args.stsp, args.direction)
     spoken = {}
     if args.direction.startswith("s") or (args.shots and "s" in args.direction):
         if not args.speech:
             raise UserError(f"{args.direction} needs units of speech", hint="give --speech MANIFEST,STREAMS")
-        spoken = spoken_by_audio(args.stsp / "manifest.jsonl", [pair.split(",", 1) for pair in args.speech])
+        pairs = [pair.split(",", 1) for pair in args.speech]
+        wanted = {item.id for item in items} if args.direction.startswith("s") else set()
+        if args.shots:
+            wanted |= {value for shot in shots for value in (shot.prompt, shot.generation)}
+        spoken = spoken_by_audio(args.stsp / "manifest.jsonl", pairs, wanted.__contains__)
     ranks = Ranks.of()
     writer = open_writer(args, ranks)
-    items, shots = read_items(args.stsp), read_shots(args.stsp, args.direction)
     rows = generate(writer, items, shots, spoken, setup, args.out, ranks)
     if rows is not None:
         voice = Voice(args.vocoder, args.speaker) if args.vocoder else None

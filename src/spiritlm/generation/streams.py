@@ -7,7 +7,7 @@ dictionaries of the API (spiritlm 5).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,12 +52,17 @@ def read_spoken(manifest: str | Path, streams: str | Path) -> list[Spoken]:
     ]
 
 
-def spoken_by_audio(manifest: str | Path, sources: Sequence[tuple[str | Path, str | Path]]) -> dict[str, Spoken]:
+def spoken_by_audio(
+    manifest: str | Path,
+    sources: Sequence[tuple[str | Path, str | Path]],
+    wanted: Callable[[str], bool] = lambda name: True,
+) -> dict[str, Spoken]:
     """The utterances of a manifest by id, with the units of the same audio in other manifests and their streams: what
-    is encoded once need not be again. UserError: an utterance whose audio is in none of them."""
+    is encoded once need not be again. `wanted`: which ids are needed. UserError: one of these whose audio is in none.
+    """
     known = {_audio(s.utterance): s.units for one in sources for s in read_spoken(*one)}
     found = {}
-    for utterance in read_manifest(manifest):
+    for utterance in filter(lambda u: wanted(u.id), read_manifest(manifest)):
         if _audio(utterance) not in known:
             hint = "give the manifest that was encoded, with its streams"
             raise UserError(f"{manifest}: {utterance.id}: no units of {utterance.audio_path}", hint)
