@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
     work = args.out.with_name(f"{args.out.name}.audio")
     labels = Labels(args.label_clusters, args.label_frames, args.seed)
     made = [folder.parent / work.name for folder in earlier]
-    audio = label_audio(args.manifest, work, labels, features, args.normalize, teacher, made)
+    audio = label_audio(args.manifest, work, labels, features, args.normalize, teacher, made, args.workers)
     known = identity(audio.record, shape, settings)
     interval = Interval.parse(args.checkpoint_every)
     checkpoints = Checkpoints(own, lambda: known, interval, earlier=earlier)
@@ -93,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto", help="of products")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--seed", type=int, default=plain.seed)
+    parser.add_argument("--workers", type=int, default=0, help="processes that decode audio ahead")
     parser.add_argument("--threads", type=int, default=1, help="torch threads")
     # task
     parser.add_argument("--mask-start", type=float, default=plain.mask_start, help="chance that a frame starts a mask")

@@ -48,7 +48,9 @@ def main(argv: list[str] | None = None) -> int:
     own, earlier = checkpoint_folders(args)
     checkpoints = Checkpoints(own, lambda: known, Interval.parse(args.checkpoint_every), earlier=earlier)
     utterances = [utterance for path in args.manifest for utterance in read_manifest(path)]
-    layers, curve = train_quantizer(utterances, hubert, teacher, teacher.vocabulary, settings, checkpoints)
+    layers, curve = train_quantizer(
+        utterances, hubert, teacher, teacher.vocabulary, settings, checkpoints, args.workers
+    )
     write_linear(args.out, layers, teacher.vocabulary, hubert.dim)
     if args.log:
         write_jsonl(args.log, curve)
@@ -72,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, default=plain.seconds, help="longest stretch of a recording")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--seed", type=int, default=plain.seed)
+    parser.add_argument("--workers", type=int, default=0, help="processes that decode audio ahead")
     parser.add_argument("--threads", type=int, default=1, help="torch threads")
     parser.add_argument("--checkpoint-every", default="10m", help='"5" (rounds), "10m", or "0" (never)')
     parser.add_argument("--checkpoints", help="folder for them (default: OUT.checkpoints); deleted at the end")

@@ -97,6 +97,23 @@ def test_labels_stand_beside_the_frames_of_their_recording(manifest, audio):
     assert len(pooled_cepstra(wav)) == SHAPE.frames(len(wav))
 
 
+def test_what_cannot_be_read_is_left_out_whoever_decodes(manifest, audio, tmp_path, capsys):
+    some = read_manifest(manifest)[:40]
+    lost = Utterance(id="lost", audio="lost.wav", duration=1.0, lang="en", text="a")
+    (tmp_path / "lost.wav").write_text("no audio")
+    write_manifest(tmp_path / "some.jsonl", [*some, lost])
+    labels = Labels(CLUSTERS, frames=200)
+    made = [
+        label_audio([tmp_path / "some.jsonl"], tmp_path / f"w{workers}", labels, cepstra_of, True, {}, workers=workers)
+        for workers in (0, 2)
+    ]
+    assert capsys.readouterr().out.count("1 of 41 recordings cannot be read") == 2
+    assert len(made[0].labels) == sum(int(u.duration * 16_000) // 640 for u in some)
+    assert np.array_equal(made[0].wav, made[1].wav) and np.array_equal(made[0].labels, made[1].labels)
+    features = [sampled_features(Cepstra(), [tmp_path / "some.jsonl"], 300, 1, workers) for workers in (0, 2)]
+    assert np.array_equal(*features)
+
+
 def test_labelled_audio_of_an_earlier_attempt_is_used(manifest, audio, tmp_path):
     earlier = Path(audio.wav.filename).parent
     same = label_audio([manifest], tmp_path / "a", Labels(CLUSTERS, frames=300), cepstra_of, True, {}, [earlier])

@@ -18,11 +18,11 @@ import numpy as np
 import torch
 
 from spire.audio import RATE
-from spire.datasets.corpus import Item, Reference
-from spire.datasets.loader import Decoded, decoded
+from spire.datasets.loader import Decoded
 from spire.errors import UserError
 from spire.manifest import Utterance
 from spiritlm.alignment.part import Lines
+from spiritlm.phonetic.waveforms import waveforms
 from spiritlm.pitch.f0_files import F0Folder, TrackedF0
 from spiritlm.pitch.tokenizer import PitchTokenizer, normalized
 from spiritlm.speech_tokenizer import CHUNK, LEAST, SpeechTokenizer
@@ -68,8 +68,7 @@ def encoded_lines(tokenizer: SpeechTokenizer, tracked: TrackedPitch | None = Non
     no pitch of its own; `workers` processes decode audio ahead."""
 
     def lines(utterances: Iterable[Utterance]) -> Iterator[tuple[str, int]]:
-        items = (Item(u.id, Reference(str(u.audio_path), u.start, u.duration, *u.stretch)) for u in utterances)
-        with closing(decoded(items, workers)) as source:
+        with closing(waveforms(utterances, workers)) as source:
             for group in _groups(source):
                 yield from _lines(group, tokenizer, tracked)
 

@@ -6,28 +6,32 @@ sizes and seed give the same centroids on the same machine.
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 
-from spire.audio import load_utterance
 from spire.errors import UserError
 from spire.manifest import read_manifest
 from spire.progress import Progress
 from spire.units import kmeans
 from spiritlm.phonetic.hubert25 import Hubert25
+from spiritlm.phonetic.waveforms import grouped, waveforms
 
 _AT_ONCE = 16  # utterances whose features are computed together
 
 
-def sampled_features(hubert: Hubert25, manifests: list[Path], frames: int, seed: int) -> np.ndarray:
-    """float32 [at most `frames`, d]; UserError when there is no frame at all."""
+def sampled_features(hubert: Hubert25, manifests: list[Path], frames: int, seed: int, workers: int = 0) -> np.ndarray:
+    """float32 [at most `frames`, d]; recordings that cannot be read give none. UserError without a single frame."""
     utterances = [utterance for path in manifests for utterance in read_manifest(path)]
     order = np.random.default_rng([seed, 2]).permutation(len(utterances))
     parts, held = [np.zeros((0, hubert.dim), np.float32)], 0
-    with Progress("features", total=frames, unit="frames") as progress:
-        for first in range(0, len(order), _AT_ONCE):
-            found = hubert.features([load_utterance(utterances[i]) for i in order[first : first + _AT_ONCE]])
+    with (
+        Progress("features", total=frames, unit="frames") as progress,
+        closing(waveforms((utterances[i] for i in order), workers)) as source,
+    ):
+        for group in grouped(source, _AT_ONCE):
+            found = hubert.features([one.samples for one in group])
             parts += found
             held += sum(map(len, found))
             progress.advance(sum(map(len, found)))

@@ -11,12 +11,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from spire.audio import load_utterance
 from spire.errors import UserError
 from spire.manifest import Utterance, read_manifest
 from spire.progress import Progress
@@ -24,6 +24,7 @@ from spire.textfiles import read_json, write_json
 from spire.units import kmeans, mfcc
 from spire.units.hubert_encoder import normalize_wav
 from spire.units.pooling import pool
+from spiritlm.phonetic.waveforms import grouped, waveforms
 
 HOP = 640  # samples a frame
 REACH = 80  # samples of the last frame's window beyond its hop
@@ -73,11 +74,13 @@ def label_audio(
     normalize: bool,
     identity: dict,
     earlier: Sequence[Path] = (),
+    workers: int = 0,
 ) -> LabelledAudio:
     """Make the files in `folder`, unless they are there, or in one of the folders `earlier`, of the same `identity`
-    (JSON values that tell `features`).
+    (JSON values that tell `features`). `workers` processes decode ahead; they change nothing.
 
-    UserError when utterances are too few for the clusters, or a recording cannot be read.
+    Recordings that cannot be read or have no frame are left out, and counted on standard output. UserError when frames
+    are too few for the clusters.
     """
     known = {
         "manifests": [hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in manifests],
@@ -92,7 +95,7 @@ def label_audio(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "audio.json").unlink(missing_ok=True)
-    _write(manifests, folder, labels, features, normalize)
+    _write(manifests, folder, labels, features, normalize, workers)
     write_json(folder / "audio.json", known)
     return _opened(folder, known)
 
@@ -102,11 +105,13 @@ def _opened(folder: Path, known: dict) -> LabelledAudio:
     return LabelledAudio(np.memmap(folder / "audio.f16", np.float16, "r"), targets, known)
 
 
-def _write(manifests: list[Path], folder: Path, labels: Labels, features: Features, normalize: bool) -> None:
+def _write(
+    manifests: list[Path], folder: Path, labels: Labels, features: Features, normalize: bool, workers: int
+) -> None:
     utterances = [utterance for path in manifests for utterance in read_manifest(path)]
     order = np.random.default_rng(labels.seed).permutation(len(utterances))
     shuffled = [utterances[i] for i in order]
-    prepared = _prepared(shuffled, features, normalize)
+    prepared = _prepared(shuffled, features, normalize, workers)
     first: list[tuple[np.ndarray, np.ndarray]] = []
     seen = 0
     for item in prepared:
@@ -126,15 +131,21 @@ def _write(manifests: list[Path], folder: Path, labels: Labels, features: Featur
         audio.write(np.zeros(REACH, np.float16).tobytes())
 
 
-def _prepared(utterances: list[Utterance], features: Features, normalize: bool) -> Iterator[tuple]:
+def _prepared(utterances: list[Utterance], features: Features, normalize: bool, workers: int) -> Iterator[tuple]:
     """(samples cut to whole frames, features) of each utterance that has a frame."""
-    with Progress("label", total=sum(u.duration for u in utterances), unit="s of audio") as progress:
-        for start in range(0, len(utterances), _AT_ONCE):
-            some = utterances[start : start + _AT_ONCE]
-            wavs = [wav for wav in map(load_utterance, some) if len(wav) >= HOP + REACH]
-            progress.advance(sum(utterance.duration for utterance in some))
+    lost = 0
+    with (
+        Progress("label", total=len(utterances), unit="utterances") as progress,
+        closing(waveforms(utterances, workers)) as source,
+    ):
+        for group in grouped(source, _AT_ONCE):
+            wavs = [one.samples for one in group if len(one.samples) >= HOP + REACH]
+            lost += len(group) - len(wavs)
+            progress.advance(len(group))
             for wav, part in zip(wavs, features(wavs), strict=True):
                 yield normalize_wav(wav, WAVEFORM_EPS if normalize else None)[: len(wav) // HOP * HOP], part
+    if lost:
+        print(f"{lost} of {len(utterances)} recordings cannot be read, or are shorter than a frame", flush=True)
 
 
 def check_length(audio: LabelledAudio, frames: int) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from spire.audio import RATE, load_utterance
+from spire.audio import RATE
 from spire.errors import UserError
 from spire.manifest import Utterance
 from spire.progress import Progress
@@ -30,6 +31,7 @@ from spiritlm.phonetic.hubert25 import Hubert25
 from spiritlm.phonetic.measures import deduplicated
 from spiritlm.phonetic.quantizer import SLOPE, Quantizer
 from spiritlm.phonetic.resume import Resumable
+from spiritlm.phonetic.waveforms import grouped, waveforms
 
 _AT_ONCE = 16  # recordings whose features are computed together
 
@@ -67,8 +69,10 @@ def train_quantizer(
     vocabulary: int,
     settings: QuantizerTraining,
     checkpoints: Checkpoints | None = None,
+    workers: int = 0,
 ) -> tuple[nn.Sequential, list[dict]]:
-    """The layers, and the mean loss a unit of each round [{"round", "loss"}].
+    """The layers, and the mean loss a unit of each round [{"round", "loss"}]. `workers` processes decode ahead, and
+    change nothing; recordings that cannot be read are left out.
 
     UserError when settings make no sense, no recording is long enough, or the loss stops being a number.
     """
@@ -83,7 +87,7 @@ def train_quantizer(
     state = (checkpoints.resume(kept) if checkpoints else None) or {"round": 0, "curve": []}
     curve = state["curve"]
     for number in range(state["round"] + 1, settings.rounds + 1):
-        pool = _pool(utterances, hubert, teacher, settings, number)
+        pool = _pool(utterances, hubert, teacher, settings, number, workers)
         loss = _learn(layers, optimizer, pool, vocabulary, settings, number)
         curve.append({"round": number, "loss": round(loss, 4)})
         if checkpoints and checkpoints.due(number):
@@ -95,16 +99,23 @@ Pool = list[tuple[torch.Tensor, torch.Tensor]]
 
 
 def _pool(
-    utterances: Sequence[Utterance], hubert: Hubert25, teacher: Quantizer, settings: QuantizerTraining, number: int
+    utterances: Sequence[Utterance],
+    hubert: Hubert25,
+    teacher: Quantizer,
+    settings: QuantizerTraining,
+    number: int,
+    workers: int,
 ) -> Pool:
     """(features [T, d] of the augmented recording, deduplicated units [U] of the clean one) of a round's recordings."""
     rng = np.random.default_rng([settings.seed, 3, number])
     chosen = rng.permutation(len(utterances))[: settings.pool]
     pool: Pool = []
-    with Progress(f"round {number}: features", total=len(chosen), unit="recordings") as progress:
-        for first in range(0, len(chosen), _AT_ONCE):
-            some = chosen[first : first + _AT_ONCE]
-            clean = [_stretch_of(load_utterance(utterances[i]), settings.seconds, rng) for i in some]
+    with (
+        Progress(f"round {number}: features", total=len(chosen), unit="recordings") as progress,
+        closing(waveforms((utterances[i] for i in chosen), workers)) as source,
+    ):
+        for group in grouped(source, _AT_ONCE):
+            clean = [_stretch_of(one.samples, settings.seconds, rng) for one in group]
             changed = [_changed(wav, settings.plain, rng) for wav in clean]
             features = hubert.features([*clean, *(wav for wav in changed if wav is not None)])
             others = iter(features[len(clean) :])
@@ -113,7 +124,7 @@ def _pool(
                 used = plain if wav is None else next(others)
                 if len(units) and len(used):
                     pool.append((torch.from_numpy(used), torch.from_numpy(units.astype(np.int64))))
-            progress.advance(len(some))
+            progress.advance(len(group))
     if not pool:
         raise UserError("no recording is long enough for a unit", hint="give recordings of 45 ms or more")
     return pool
