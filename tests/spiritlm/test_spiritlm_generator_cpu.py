@@ -38,6 +38,8 @@ def test_a_convolution_of_rows(kernel, dilation, groups):
 def test_any_length(monkeypatch, name, elements):
     """Tiles of a few positions, so that all kinds of edges occur."""
     monkeypatch.setattr(generator_cpu, "TILE_ELEMENTS", elements)
+    monkeypatch.setattr(generator_cpu, "LEAST_ROWS", 1)
+    monkeypatch.setattr(generator_cpu, "SIZES", tuple(range(16, 4096, 16)))
     shape = SHAPES[name]
     assert generator_cpu.fits(shape)
     torch.manual_seed(1)

@@ -20,8 +20,9 @@ from torch import nn
 from spiritlm.row_convolution import RowConvolution, Rows
 from spiritlm.vocoder.generator import LAST_SLOPE, SLOPE, GeneratorShape
 
-TILE_ELEMENTS = 1 << 19  # of the rows that pass through a stage at once: 2 MB in float32
-GRAIN = 64  # rows: shorter inputs are filled up to a multiple of it
+TILE_ELEMENTS = 1 << 17  # of the rows that pass through a stage at once: 512 kB in float32
+LEAST_ROWS = 2048  # that may do so however many channels they have: what is computed twice is less then
+SIZES = tuple(quarter << power for power in range(4, 15) for quarter in (4, 5, 6, 7))  # of tiles: 64, 80, 96, ...
 
 
 def fits(shape: GeneratorShape) -> bool:
@@ -107,17 +108,26 @@ def _side_by_side(up: nn.ConvTranspose1d) -> RowConvolution:
 
 def _tiled(run: Callable[[Rows, int], Rows], x: Rows, reach: int, channels: int) -> Rows:
     """`run(tile, count)` over tiles of x [T, C], whose first `count` rows are within it, to [T, channels]."""
-    total, elements = len(x), max(channels, x.shape[1])
-    size = max(4 * reach, TILE_ELEMENTS // elements)
-    rows = -(-(size + 2 * reach) // GRAIN) * GRAIN
-    size = rows - 2 * reach
+    total = len(x)
+    rows = _tile_rows(total, reach, max(LEAST_ROWS, TILE_ELEMENTS // max(channels, x.shape[1])))
     if total <= rows:
-        filled = -(-total // GRAIN) * GRAIN
-        return run(F.pad(x, (0, 0, 0, filled - total)), total)[:total]
-    out = x.new_empty(total, channels)
+        return run(F.pad(x, (0, 0, 0, rows - total)), total)[:total]
+    out, size = x.new_empty(total, channels), rows - 2 * reach
     for start in range(0, total, size):
         stop = min(total, start + size)
         # The outer tiles end where the input does, so that its ends are padded with zeros as in one piece.
         first = min(max(0, start - reach), total - rows)
         out[start:stop] = run(x[first : first + rows], rows)[start - first : stop - first]
     return out
+
+
+def _tile_rows(total: int, reach: int, most: int) -> int:
+    """Rows of a tile, one of few numbers up to `most` (or what the reach needs), so that all tiles together have the
+    fewest rows; the larger of equal ones."""
+    most = max(most, 4 * reach)
+    sizes = [size for size in SIZES if size <= most and size > 3 * reach] or [-(-most // SIZES[0]) * SIZES[0]]
+
+    def rows_of_all(size: int) -> int:
+        return size if total <= size else size * -(-total // (size - 2 * reach))
+
+    return min(sizes, key=lambda size: (rows_of_all(size), -size))
