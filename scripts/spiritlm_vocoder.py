@@ -48,6 +48,7 @@ def main(argv: list[str] | None = None) -> int:
         args.batch,
         args.frames,
         args.warm_up,
+        args.envelope_first,
         args.discriminator_rate,
         args.decay,
         args.default_style,
@@ -75,6 +76,9 @@ def _parser() -> argparse.ArgumentParser:
     group.add_argument("--batch", type=int, default=16, help="segments an update")
     group.add_argument("--frames", type=int, default=14, help="units of a segment, 40 ms each")
     group.add_argument("--warm-up", type=float, default=0.0, metavar="SHARE", help="steps without discriminators")
+    group.add_argument(
+        "--envelope-first", type=float, default=0.0, metavar="SHARE", help="steps of spectra only, before waveforms"
+    )
     group.add_argument("--lr", type=float, default=2e-4, help="peak learning rate of AdamW")
     group.add_argument("--discriminator-rate", type=float, default=1.0, help="their learning rate, as a share of --lr")
     group.add_argument("--warmup", type=int, default=0, help="updates until the peak")

@@ -14,7 +14,13 @@ from spire.manifest import Utterance, write_manifest
 from spire.training.settings import Settings
 from spiritlm.vocoder.discriminators import Discriminators, DiscriminatorShape, PeriodDiscriminator
 from spiritlm.vocoder.engine import VocoderEngine
-from spiritlm.vocoder.losses import MelDistance, SpectralDistance, adversarial_loss, discriminator_loss
+from spiritlm.vocoder.losses import (
+    MelDistance,
+    PeriodicityDistance,
+    SpectralDistance,
+    adversarial_loss,
+    discriminator_loss,
+)
 from spiritlm.vocoder.mel import log_mel, mel_filters
 from spiritlm.vocoder.recipe import Recipe
 from spiritlm.vocoder.released import released_tensors
@@ -100,10 +106,38 @@ def test_the_loss_falls_and_the_discriminators_learn_to_tell(corpus, recipe, tmp
             assert all((p == q).all() for p, q in zip(engine.discriminators.parameters(), untouched, strict=True))
         if step >= 20:
             told.append(float(losses.sums[4 * 4 + 1]))
-            assert losses.counts.tolist()[1::4] == [1, 1, 1, 1, 1, 1]
+            assert losses.counts.tolist()[1::4] == [1, 1, 1, 1, 1, 1, 0, 0]
     assert np.mean(mels[-5:]) < 0.7 * np.mean(mels[:5])
     assert np.mean(durations[-5:]) < 0.5 * np.mean(durations[:5])
     assert np.mean(told[-5:]) < 0.9 * told[0]
+
+
+def test_spectra_first(corpus, recipe, tmp_path):
+    """Before waveforms the first stages alone learn; what reads their spectra is not written."""
+    content = json.loads(recipe.read_text())
+    content["losses"] |= {"envelope": 10, "envelope_stages": 1, "periodicity": 5}
+    path = tmp_path / "recipe.json"
+    path.write_text(json.dumps(content))
+    engine, source = engine_and_source(corpus, path, tmp_path, joined=31)
+    engine.sounding = 30
+    late = [p.clone() for p in engine.model.generator.ups[1:].parameters()]
+    watched = []
+    for _ in range(30):
+        losses = engine.forward_backward(next(source))
+        engine.step(5e-3, 1e3)
+        watched.append(float(losses.loss))
+    assert np.mean(watched[-3:]) < 0.8 * watched[0] and losses.counts.nonzero().flatten().tolist() == [21, 25]
+    moved = [(p - q).abs().max() for p, q in zip(engine.model.generator.ups[1:].parameters(), late, strict=True)]
+    assert max(moved) < 1e-2  # by weight decay
+    losses = engine.forward_backward(next(source))
+    assert losses.counts.tolist()[1::4] == [1, 1, 0, 0, 0, 1, 1, 1]
+    assert all("envelope" not in name for name in released_tensors(engine.model))
+    rows = engine._tensors(next(source))[1]
+    samples, spectrum = engine.model.both(rows, True)
+    torch.testing.assert_close(samples, engine.model(rows))
+    assert spectrum.shape == (4, 80, 6 * 4) and engine.model.both(rows, False)[0] is None
+    with pytest.raises(UserError, match="no envelope"):
+        train_vocoder(make_run(corpus, recipe, sounding=0.5), tmp_path / "out", tmp_path / "log.jsonl")
 
 
 def test_gradients_are_those_of_the_losses(corpus, recipe, tmp_path):
@@ -263,6 +297,22 @@ def test_spectra_of_a_tone():
     assert float((loud - soft).max()) == pytest.approx(np.log(10), rel=1e-3)
     spectral = SpectralDistance((256, 512))
     assert spectral(tensor, tensor) == 0 and spectral(tensor * 0.5, tensor) > 0.5
+
+
+def test_periodicity_hears_the_period_and_not_the_phase():
+    t = np.arange(8000) / 16_000
+    voice, other = (
+        torch.from_numpy(sum(np.sin(2 * np.pi * k * f * t + k) / k for k in range(1, 9))[None]).float() * 0.1
+        for f in (130, 170)
+    )
+    noise = 0.1 * torch.randn(1, 8000, generator=torch.Generator().manual_seed(1))
+    distance = PeriodicityDistance()
+    correlations, energies = distance.correlations(voice)
+    assert int(torch.argmax(correlations[0, :, 10])) + 40 == round(16_000 / 130)
+    assert float((correlations[0, :, 10] / energies[0, :, 10]).max()) == pytest.approx(1, abs=0.02)
+    assert distance(0.5 * torch.roll(voice, 40, 1), voice) < 0.1 * min(distance(other, voice), distance(noise, voice))
+    silence = torch.zeros(1, 8000)
+    assert distance(silence, silence) == 0 and torch.isfinite(distance(voice, silence))
 
 
 def test_columns_of_a_period_are_those_of_two_dimensional_convolutions():

@@ -8,13 +8,12 @@ updates the discriminators first and passes the generated speech twice).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import nn
-from torch.nn.utils.parametrizations import weight_norm
 
 from spire.errors import UserError
 from spire.training.cpu import choose_dtype, keep_freed_memory
@@ -23,60 +22,28 @@ from spire.training.engine import KINDS, Losses
 from spire.training.optimizer import FlatAdamW
 from spire.training.settings import Settings
 from spiritlm.vocoder.discriminators import Discriminators
-from spiritlm.vocoder.generator import DurationPredictor, Generator
 from spiritlm.vocoder.losses import (
     MelDistance,
+    PeriodicityDistance,
     SpectralDistance,
     adversarial_loss,
     discriminator_loss,
     feature_distance,
 )
-from spiritlm.vocoder.recipe import TABLES, Recipe
+from spiritlm.vocoder.recipe import Recipe
 from spiritlm.vocoder.segments import SegmentBatch, Segments
+from spiritlm.vocoder.trained import TrainedVocoder
 
 STATE = "state.safetensors"
-
-
-class TrainedVocoder(nn.Module):
-    """Embeddings, generator (weight-normalized) and predictor of durations, with random weights."""
-
-    def __init__(self, recipe: Recipe, expressive: bool, speakers: int, styles: int):
-        super().__init__()
-        sizes, config = recipe.generator, recipe.released_config(expressive, speakers, styles)
-        rows = {
-            "dict": sizes["num_embeddings"],
-            "f0_dict": sizes["num_f0_tokens"],
-            "style_dict": sizes["num_style_tokens"],
-            "spkr": speakers,
-            "style": styles,
-        }
-        dim = sizes["embedding_dim"]
-        self.tables = nn.ModuleDict({name: nn.Embedding(rows[name], dim) for name in TABLES[expressive]})
-        self.generator = Generator(recipe.shape(expressive))
-        for module in list(self.generator.modules()):
-            if isinstance(module, nn.Conv1d | nn.ConvTranspose1d):
-                weight_norm(module)
-        self.dur_predictor = DurationPredictor(config["dur_predictor_params"])
-        self.dropout = recipe.durations.var_pred_dropout
-
-    def forward(self, rows: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Table rows int64 [B, T] to samples float32 [B, 640 T]."""
-        embedded = [table(rows[name]) for name, table in self.tables.items()]
-        return self.generator(torch.cat(embedded, dim=2).transpose(1, 2)).float()
-
-    def duration_loss(self, runs: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """Mean squared error of the logarithm of frames + 1. The embeddings learn nothing from it."""
-        known = runs >= 0
-        embedded = self.tables["dict"](runs.clamp(min=0)).detach() * known[..., None]
-        found = self.dur_predictor(F.dropout(embedded, self.dropout, self.training))
-        return ((found - torch.log1p(lengths)).square() * known).sum() / known.sum().clamp(min=1)
 
 
 class VocoderEngine:
     """See `spire.training.engine.Engine`. The loss that the loop watches is the mel distance, unweighted.
 
-    `joined` is the update from which on the discriminators take part; `discriminator_rate` their learning rate as a
-    share of the generator's; `decay` multiplies both after every pass over the training set.
+    `sounding` is the update from which on waveforms are made: before it, the spectrum that the recipe's envelope reads
+    is all that is learned (and watched). `joined` is the update from which on the discriminators take part;
+    `discriminator_rate` their learning rate as a share of the generator's; `decay` multiplies both after every pass
+    over the training set.
     """
 
     def __init__(
@@ -90,19 +57,25 @@ class VocoderEngine:
         joined: int = 0,
         discriminator_rate: float = 1.0,
         decay: float = 1.0,
+        sounding: int = 0,
     ):
         torch.set_num_threads(settings.threads)
         keep_freed_memory()
         torch.manual_seed(settings.seed)
         self.recipe, self.expressive, self.settings, self.joined = recipe, expressive, settings, joined
-        self.discriminator_rate, self.decay = discriminator_rate, decay
+        self.discriminator_rate, self.decay, self.sounding = discriminator_rate, decay, sounding
         self.device = torch.device(device)
         self.dtype, self.reason = choose_dtype(settings.precision)
         self.precision = "bf16" if self.dtype == torch.bfloat16 else "fp32"
         self.model = TrainedVocoder(recipe, expressive, speakers, styles).to(self.device)
         self.discriminators = Discriminators(recipe.discriminators).to(self.device)
-        self.mel = MelDistance(floor=recipe.losses.mel_floor).to(self.device)
+        window, floor = recipe.losses.mel_window, recipe.losses.mel_floor
+        self.mel = MelDistance(window, window // 4, floor=floor).to(self.device)
+        first = recipe.released_config(expressive, speakers, styles)["upsample_rates"][: recipe.losses.envelope_stages]
+        hop = recipe.shape(expressive).code_hop_size // math.prod(first)
+        self.envelope = MelDistance(hop=hop, floor=floor).to(self.device)
         self.spectral = SpectralDistance(recipe.losses.spectral_windows).to(self.device)
+        self.periodicity = PeriodicityDistance().to(self.device)
         with self.device:  # the optimizers' buffers lie where the weights lie
             self.optimizers = [
                 FlatAdamW(list(part.parameters()), settings.beta1, settings.beta2, weight_decay=settings.weight_decay)
@@ -115,17 +88,26 @@ class VocoderEngine:
     def forward_backward(self, batch: SegmentBatch) -> Losses:
         self.epoch = batch.epoch
         wav, rows, runs, lengths = self._tensors(batch)
-        weights, adversarial = self.recipe.losses, self.optimizers[0].steps >= self.joined
+        weights, step = self.recipe.losses, self.optimizers[0].steps
         with self._autocast():
-            found = self.model(rows)
+            found, spectrum = self._computed(rows, step >= self.sounding)
         durations = self.model.duration_loss(runs, lengths)
-        mel = self.mel(found, wav)
-        total = weights.mel * mel + weights.durations * durations
-        parts = {"mel": mel, "durations": durations}
+        total, parts = weights.durations * durations, {"durations": durations}
+        if spectrum is not None:
+            parts["envelope"] = F.l1_loss(spectrum, self.envelope.log_mel(wav))
+            total = total + weights.envelope * parts["envelope"]
+        if found is None:
+            total.backward()
+            return _losses(parts, "envelope")
+        mel = parts["mel"] = self.mel(found, wav)
+        total = total + weights.mel * mel
         if weights.spectral:
             parts["spectral"] = self.spectral(found, wav)
             total = total + weights.spectral * parts["spectral"]
-        if not adversarial:
+        if weights.periodicity:
+            parts["periodicity"] = self.periodicity(found, wav)
+            total = total + weights.periodicity * parts["periodicity"]
+        if step < self.joined:
             total.backward()
             return _losses(parts)
         with self._autocast():
@@ -138,6 +120,12 @@ class VocoderEngine:
         (towards,) = torch.autograd.grad(deceiving, found)  # without gradients of the discriminators' weights
         torch.autograd.backward([total, found], [None, towards])
         return _losses(parts)
+
+    def _computed(self, rows: Mapping[str, torch.Tensor], waveform: bool):
+        """(samples or None, spectrum or None)."""
+        if self.model.envelope is None:
+            return self.model(rows), None
+        return self.model.both(rows, waveform)
 
     def step(self, lr: float, clip: float) -> float:
         lr *= self.decay**self.epoch
@@ -166,6 +154,7 @@ class VocoderEngine:
             "joined": self.joined,
             "discriminator_rate": self.discriminator_rate,
             "decay": self.decay,
+            "sounding": self.sounding,
         }
 
     def save(self, folder: Path) -> list[str]:
@@ -215,11 +204,11 @@ class VocoderEngine:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16)
 
 
-def _losses(parts: Mapping[str, torch.Tensor]) -> Losses:
-    """Each as one item of its block; the loop logs their means."""
+def _losses(parts: Mapping[str, torch.Tensor], watched: str = "mel") -> Losses:
+    """Each as one item of its block, whose means the loop logs, and the one that it watches."""
     sums = torch.zeros(KINDS * len(Segments.blocks), dtype=torch.float64)
     counts = torch.zeros(KINDS * len(Segments.blocks), dtype=torch.int64)
     for name, value in parts.items():
         place = Segments.blocks.index(name) * KINDS + TEXT_LOSS
         sums[place], counts[place] = value.detach().double(), 1
-    return Losses(parts["mel"].detach(), sums, counts)
+    return Losses(parts[watched].detach(), sums, counts)

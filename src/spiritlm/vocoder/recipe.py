@@ -25,16 +25,25 @@ TABLES = {False: ("dict", "spkr", "style"), True: ("dict", "f0_dict", "style_dic
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of the generator's losses. Mel magnitudes below `mel_floor` count as that much; `spectral_windows` are
-    the transforms of the second spectral distance; the durations' loss has parameters of its own."""
+    """Weights of the generator's losses; those of the release are the defaults, what it does not have is 0.
+
+    `mel_window` is that of the mel loss, with a hop of a quarter; magnitudes below `mel_floor` count as that much.
+    `spectral_windows` are the transforms of the second spectral distance; `periodicity` is that of autocorrelations;
+    the durations are learned apart. `envelope` is for the mean absolute error of the log-mel spectrum that
+    a linear layer, which is not kept, reads from the output of the first `envelope_stages` stages of upsampling: these
+    can learn spectra before the others learn waveforms."""
 
     mel: float = 45.0
     mel_floor: float = 1e-5
+    mel_window: int = 1024
     features: float = 2.0
     adversarial: float = 1.0
     spectral: float = 0.0
     spectral_windows: tuple[int, ...] = (512, 1024, 2048)
+    periodicity: float = 0.0
     durations: float = 1.0
+    envelope: float = 0.0
+    envelope_stages: int = 1
 
 
 @dataclass(frozen=True)
@@ -77,7 +86,9 @@ class Recipe:
                     raise ValueError(f"{key} is {recipe.generator[key]!r}, must be a number above 0")
         except (OSError, ValueError, TypeError, KeyError, RecursionError) as e:
             raise UserError(f"{path}: is no recipe of a vocoder: {type(e).__name__}: {e}", hint) from e
-        recipe.shape(False, str(path))
+        stages = len(recipe.shape(False, str(path)).upsample_rates)
+        if recipe.losses.envelope and not 0 < recipe.losses.envelope_stages < stages:
+            raise UserError(f"{path}: envelope_stages is not between 0 and its {stages} stages", hint)
         return recipe
 
     def shape(self, expressive: bool, where: str = "recipe") -> GeneratorShape:

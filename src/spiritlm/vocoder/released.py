@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 
-from spiritlm.vocoder.engine import TrainedVocoder
 from spiritlm.vocoder.recipe import Recipe
+from spiritlm.vocoder.trained import TrainedVocoder
 
 _NORMALIZED = {"original0": "weight_g", "original1": "weight_v"}
 
@@ -22,6 +22,8 @@ def released_tensors(model: TrainedVocoder) -> dict[str, torch.Tensor]:
     """The state under the names of the release, float32 on the CPU."""
     found = {}
     for key, value in model.state_dict().items():
+        if key.startswith("envelope."):
+            continue
         name = key.removeprefix("tables.").removeprefix("generator.")
         if ".parametrizations.weight." in name:
             module, _, part = name.partition(".parametrizations.weight.")

@@ -33,8 +33,8 @@ _DEV_BATCHES = 8
 @dataclass(frozen=True)
 class VocoderRun:
     """What a run is asked for. `manifest` and `streams` are files (streams: of the manifest's lines or some of them);
-    `dev` is a pair of them or None; `joined` the share of the steps before the discriminators take part; `frames` the
-    units of a segment."""
+    `dev` is a pair of them or None; `joined` the share of the steps before the discriminators take part, `sounding`
+    that before waveforms are made; `frames` the units of a segment."""
 
     recipe: Path
     expressive: bool
@@ -44,6 +44,7 @@ class VocoderRun:
     batch: int = 16
     frames: int = 14
     joined: float = 0.0
+    sounding: float = 0.0
     discriminator_rate: float = 1.0
     decay: float = 1.0
     default_style: str = "neutral"
@@ -60,12 +61,15 @@ def train_vocoder(
     `folders` are this run's folder of checkpoints and those of earlier attempts, `named` those that must hold one.
     UserError: what is asked for makes no sense, data do not fit, or the loss diverges.
     """
-    if not 0 <= run.joined < 1 or run.discriminator_rate <= 0 or not 0 < run.decay <= 1:
+    if not 0 <= run.sounding <= run.joined < 1 or run.discriminator_rate <= 0 or not 0 < run.decay <= 1:
         raise UserError(
-            f"--warm-up {run.joined:g}, --discriminator-rate {run.discriminator_rate:g}, --decay {run.decay:g}",
-            hint="--warm-up is in [0, 1), --discriminator-rate above 0, --decay in (0, 1]",
+            f"--envelope-first {run.sounding:g}, --warm-up {run.joined:g}, "
+            f"--discriminator-rate {run.discriminator_rate:g}, --decay {run.decay:g}",
+            hint="0 <= --envelope-first <= --warm-up < 1, --discriminator-rate above 0, --decay in (0, 1]",
         )
     recipe, interval = Recipe.read(run.recipe), Interval.parse(every)
+    if run.sounding and not recipe.losses.envelope:
+        raise UserError(f"{run.recipe}: has no envelope to learn first", hint="leave --envelope-first out")
     with contextlib.ExitStack() as stack:
         scratch = stack.enter_context(_scratch(out))
 
@@ -86,6 +90,7 @@ def train_vocoder(
             round(run.joined * run.settings.steps),
             run.discriminator_rate,
             run.decay,
+            round(run.sounding * run.settings.steps),
         )
         evaluation = None
         if run.dev:
