@@ -173,6 +173,26 @@ def test_training_goes_on_bit_for_bit(made, tmp_path):
     assert evaluations[0] == evaluations[1] and len(evaluations[0].splitlines()) == 2
 
 
+def test_both_engines_are_given_the_same_targets(made):
+    from spire.training.engine import KINDS
+    from spire.training.scaled.rows import pieces, targets_of
+
+    batch = next(stream(made, 128, 4))
+    native = sorted((int(batch.ids[t]), int(batch.positions[t]), int(batch.blocks[t])) for t in targets_of(batch))
+    for count in (1, 3):
+        found = []
+        for rank in range(count):
+            for piece in pieces(batch, 128, 1, 1.0, KINDS, rank, count):
+                states = piece.states[: piece.count]
+                assert (piece.ids[states + 1] == piece.targets[: piece.count]).all()
+                blocks = piece.keys[: piece.count] // KINDS
+                found += zip(
+                    piece.ids[states + 1].tolist(), (piece.positions[states] + 1).tolist(), blocks.tolist(), strict=True
+                )
+        assert sorted(found) == native and len(native) == batch.tokens - len(batch.starts) + 1
+
+
+@pytest.mark.slow
 def test_both_engines_train_on_equal_batches(made):
     from spire.training.native import NativeEngine
     from spire.training.scaled.engine import ScaledEngine
