@@ -127,6 +127,18 @@ def test_resynthesis_by_source():
     assert cell(table, rows[("Spirit LM Base (published)",)], "F0 frame error %").value == 40.0
 
 
+def test_parts_are_listed_as_they_are():
+    measures = [
+        measured("ctc", "alignment", "test", "s-t", "start_error_ms", [10.0, 20.0]),
+        measured("phonetic", "units", "linear_noise", "s-s", "unit_error", [40.0, 42.0]),
+        measured("phonetic", "units", "linear_noise", "s-s", "of_another_kind", [1.0, 1.0]),
+    ]
+    table, _ = built("parts", measures)
+    assert [row[1] for row in table.rows] == ["linear, noise", "linear, noise", "test"]
+    assert table.rows[1][2] == "units changed by the augmentation, %" and table.rows[2][3].text == "15.0"
+    assert table.rows[0][2] == "of another kind"
+
+
 @pytest.mark.parametrize("name", sorted(TABLES))
 def test_nothing_measured_is_said(name):
     with pytest.raises(UserError, match="no measure"):
