@@ -51,7 +51,7 @@ def part_tables(found: Collected, published: Published, generated: bool) -> list
         raise UserError(f"no measure of the tasks {', '.join(TASKS)} in any folder", "run the plan spiritlm")
     table.notes = [
         INTERVAL,
-        "linear: the CTC quantizer; kmeans: its teacher. An augmented recording should keep the units of the clean one.",
+        "linear: the CTC quantizer; kmeans: its teacher. Augmented recordings should keep the units of the clean ones.",
         "n counts utterances.",
     ]
     return [table]
