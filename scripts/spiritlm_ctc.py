@@ -1,6 +1,6 @@
 """Train a small HuBERT with a CTC head on transcribed speech: an aligner and recognizer in Hugging Face form.
 
-    python scripts/spiritlm_ctc.py --manifest out/train/manifest.jsonl --steps 2000 --out out/ctc
+    python scripts/spiritlm_ctc.py --manifest out/train/manifest.jsonl --steps 1800 --out out/ctc
 
 A run that was killed goes on from its newest checkpoint when the same command is given again.
 """
@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--manifest", type=Path, required=True, help="with texts; numbers written as words")
     parser.add_argument("--alphabet", default=ENGLISH, help=f"letters that texts are written in (default: {ENGLISH})")
     parser.add_argument("--config", type=Path, help="sizes that differ, named as in a HuBERT config.json")
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--steps", type=int, default=1800)
     parser.add_argument("--frames", type=int, default=600, help="of 20 ms, in a batch at most")
     parser.add_argument("--lr", type=float, default=4e-3, help="peak learning rate of AdamW")
     parser.add_argument("--warmup", type=int, default=60)
