@@ -52,11 +52,11 @@ class RowConvolution:
         )
         return y[0, :, 0].t()
 
-    def plus(self, x: Rows, other: Rows) -> Rows:
-        """The convolution of x, plus `other`; nothing is appended."""
-        y = torch.ops.mkldnn._convolution_pointwise.binary(
+    def add_to(self, total: Rows, x: Rows) -> None:
+        """total += the convolution of x; nothing is appended."""
+        torch.ops.mkldnn._convolution_pointwise_.binary(
+            _image(total),
             _image(x),
-            _image(other),
             self.weight,
             self.bias,
             self.padding,
@@ -69,7 +69,6 @@ class RowConvolution:
             [],
             None,
         )
-        return y[0, :, 0].t()
 
 
 def _image(x: Rows) -> torch.Tensor:

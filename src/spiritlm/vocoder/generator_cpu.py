@@ -79,13 +79,14 @@ class _Stage:
     def _mixed(self, x: Rows, count: int, slope: float) -> Rows:
         """The activated mean of the residual blocks; rows from `count` on are behind the end."""
         active = F.leaky_relu(x, SLOPE)
+        ready = torch.empty_like(x)
         total = None
         for block in self.blocks:
-            y = x
+            y = x.clone()
             for i, (one, two) in enumerate(block):
-                inner = one(F.leaky_relu(y, SLOPE) if i else active)
+                inner = one(torch._C._nn.leaky_relu(y, SLOPE, out=ready) if i else active)
                 inner[count:] = 0
-                y = two.plus(inner, y)
+                two.add_to(y, inner)
                 y[count:] = 0
             total = y if total is None else total.add_(y)
         return F.leaky_relu_(total.div_(len(self.blocks)), slope)
