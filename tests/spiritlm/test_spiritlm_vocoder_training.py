@@ -17,6 +17,7 @@ from spiritlm.vocoder.engine import VocoderEngine
 from spiritlm.vocoder.losses import (
     MelDistance,
     PeriodicityDistance,
+    ShiftedDistance,
     SpectralDistance,
     adversarial_loss,
     discriminator_loss,
@@ -106,7 +107,7 @@ def test_the_loss_falls_and_the_discriminators_learn_to_tell(corpus, recipe, tmp
             assert all((p == q).all() for p, q in zip(engine.discriminators.parameters(), untouched, strict=True))
         if step >= 20:
             told.append(float(losses.sums[4 * 4 + 1]))
-            assert losses.counts.tolist()[1::4] == [1, 1, 1, 1, 1, 1, 0, 0]
+            assert losses.counts.tolist()[1::4] == [1, 1, 1, 1, 1, 1, 0, 0, 0]
     assert np.mean(mels[-5:]) < 0.7 * np.mean(mels[:5])
     assert np.mean(durations[-5:]) < 0.5 * np.mean(durations[:5])
     assert np.mean(told[-5:]) < 0.9 * told[0]
@@ -115,7 +116,7 @@ def test_the_loss_falls_and_the_discriminators_learn_to_tell(corpus, recipe, tmp
 def test_spectra_first(corpus, recipe, tmp_path):
     """Before waveforms the first stages alone learn; what reads their spectra is not written."""
     content = json.loads(recipe.read_text())
-    content["losses"] |= {"envelope": 10, "envelope_stages": 1, "periodicity": 5}
+    content["losses"] |= {"envelope": 10, "envelope_stages": 1, "periodicity": 5, "shifted": 5}
     path = tmp_path / "recipe.json"
     path.write_text(json.dumps(content))
     engine, source = engine_and_source(corpus, path, tmp_path, joined=31)
@@ -130,7 +131,7 @@ def test_spectra_first(corpus, recipe, tmp_path):
     moved = [(p - q).abs().max() for p, q in zip(engine.model.generator.ups[1:].parameters(), late, strict=True)]
     assert max(moved) < 1e-2  # by weight decay
     losses = engine.forward_backward(next(source))
-    assert losses.counts.tolist()[1::4] == [1, 1, 0, 0, 0, 1, 1, 1]
+    assert losses.counts.tolist()[1::4] == [1, 1, 0, 0, 0, 1, 1, 1, 1]
     assert all("envelope" not in name for name in released_tensors(engine.model))
     rows = engine._tensors(next(source))[1]
     samples, spectrum = engine.model.both(rows, True)
@@ -313,6 +314,27 @@ def test_periodicity_hears_the_period_and_not_the_phase():
     assert distance(0.5 * torch.roll(voice, 40, 1), voice) < 0.1 * min(distance(other, voice), distance(noise, voice))
     silence = torch.zeros(1, 8000)
     assert distance(silence, silence) == 0 and torch.isfinite(distance(voice, silence))
+
+
+def test_waveforms_are_compared_at_their_best_shift():
+    rng = np.random.default_rng(1)
+    pulses = np.zeros(8000)
+    pulses[::110] = 1
+    voice = torch.from_numpy(np.convolve(pulses, rng.standard_normal(60) * 0.9 ** np.arange(60))[None, :8000]).float()
+    noise = torch.from_numpy(rng.standard_normal((1, 8000))).float()
+    distance = ShiftedDistance()
+    assert distance(0.5 * torch.roll(voice, 71, 1), voice) < 0.05 < 0.6 < distance(noise, voice)
+    # Against every shift of every window, one by one.
+    short = ShiftedDistance(window=64, hop=32, reach=10)
+    ours, theirs = noise[:, :64], voice[:, 200:284]
+    best, energy = short._best((ours * short.hann)[:, None], theirs[:, None])
+    window = short.hann.square()
+    products = [float((ours * window * theirs[:, k : k + 64]).sum()) for k in range(21)]
+    energies = [float((window * theirs[:, k : k + 64].square()).sum()) for k in range(21)]
+    wanted = int(np.argmax(np.array(products) / np.sqrt(np.array(energies) + 1e-4)))
+    assert best.tolist() == [[wanted]] and float(energy) == pytest.approx(energies[wanted], rel=1e-3)
+    silence = torch.zeros(1, 8000)
+    assert torch.isfinite(distance(voice, silence)) and torch.isfinite(distance(silence, voice))
 
 
 def test_columns_of_a_period_are_those_of_two_dimensional_convolutions():

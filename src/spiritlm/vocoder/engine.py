@@ -25,6 +25,7 @@ from spiritlm.vocoder.discriminators import Discriminators
 from spiritlm.vocoder.losses import (
     MelDistance,
     PeriodicityDistance,
+    ShiftedDistance,
     SpectralDistance,
     adversarial_loss,
     discriminator_loss,
@@ -75,6 +76,7 @@ class VocoderEngine:
         hop = recipe.shape(expressive).code_hop_size // math.prod(first)
         self.envelope = MelDistance(hop=hop, floor=floor).to(self.device)
         self.spectral = SpectralDistance(recipe.losses.spectral_windows).to(self.device)
+        self.shifted = ShiftedDistance().to(self.device)
         self.periodicity = PeriodicityDistance().to(self.device)
         with self.device:  # the optimizers' buffers lie where the weights lie
             self.optimizers = [
@@ -104,6 +106,9 @@ class VocoderEngine:
         if weights.spectral:
             parts["spectral"] = self.spectral(found, wav)
             total = total + weights.spectral * parts["spectral"]
+        if weights.shifted:
+            parts["shifted"] = self.shifted(found, wav)
+            total = total + weights.shifted * parts["shifted"]
         if weights.periodicity:
             parts["periodicity"] = self.periodicity(found, wav)
             total = total + weights.periodicity * parts["periodicity"]

@@ -98,6 +98,46 @@ class PeriodicityDistance(nn.Module):
         return ((ours - theirs).abs() * weights).mean() / weights.mean().clamp(min=1e-4)
 
 
+class ShiftedDistance(nn.Module):
+    """1 - the normalized correlation of waveforms, window by window, at the shift where it is highest.
+
+    Units do not say where the pulses of a voice fall, so waveforms cannot be asked for; up to a shift of one period,
+    which is found anew for each window and each update, they can. Both are differentiated in time first, or the lowest
+    harmonics would be all that counts. Windows count by the root of their energy in the wanted speech."""
+
+    def __init__(self, window: int = 640, hop: int = 320, reach: int = 160):
+        super().__init__()
+        self.window, self.hop, self.reach = window, hop, reach
+        self.size = 2 ** (window + 2 * reach - 1).bit_length()
+        self.register_buffer("hann", torch.hann_window(window), persistent=False)
+
+    def forward(self, found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        found, wanted = (wav[:, 1:].float() - 0.9 * wav[:, :-1].float() for wav in (found, wanted))
+        inside = found[:, self.reach : found.shape[1] - self.reach]
+        ours = inside.unfold(1, self.window, self.hop) * self.hann
+        theirs = wanted.unfold(1, self.window + 2 * self.reach, self.hop)
+        with torch.no_grad():
+            shift, energy = self._best(ours, theirs)
+            index = shift[..., None] + torch.arange(self.window, device=found.device)
+            target = torch.gather(theirs, 2, index) * self.hann
+            weights = torch.sqrt(energy)
+        norms = ours.square().sum(2) + 0.01 * energy + 1e-4
+        same = (ours * target).sum(2) / torch.sqrt(norms * (energy + 1e-4))
+        return ((1 - same) * weights).mean() / weights.mean().clamp(min=1e-4)
+
+    def _best(self, ours: torch.Tensor, theirs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Windows [B, W, window] within longer ones [B, W, window + 2 reach]: the shift of the highest normalized
+        correlation, int64 [B, W], and the energy of the wanted window there."""
+        spectra = torch.fft.rfft(theirs, self.size)
+        weighted = torch.fft.rfft(ours * self.hann, self.size)
+        squares = torch.fft.rfft(theirs.square(), self.size)
+        window = torch.fft.rfft(self.hann.square(), self.size)
+        products = torch.fft.irfft(spectra * weighted.conj(), self.size)[..., : 2 * self.reach + 1]
+        energies = torch.fft.irfft(squares * window.conj(), self.size)[..., : 2 * self.reach + 1].clamp(min=0)
+        shift = (products / torch.sqrt(energies + 1e-4)).argmax(2)
+        return shift, torch.gather(energies, 2, shift[..., None])[..., 0]
+
+
 def discriminator_loss(real: Outputs, generated: Outputs) -> torch.Tensor:
     """Sum over discriminators of E[(1 - D(x))^2] + E[D(G)^2]."""
     return sum(

@@ -28,10 +28,10 @@ class LossWeights:
     """Weights of the generator's losses; those of the release are the defaults, what it does not have is 0.
 
     `mel_window` is that of the mel loss, with a hop of a quarter; magnitudes below `mel_floor` count as that much.
-    `spectral_windows` are the transforms of the second spectral distance; `periodicity` is that of autocorrelations;
-    the durations are learned apart. `envelope` is for the mean absolute error of the log-mel spectrum that
-    a linear layer, which is not kept, reads from the output of the first `envelope_stages` stages of upsampling: these
-    can learn spectra before the others learn waveforms."""
+    `spectral_windows` are the transforms of the second spectral distance; `periodicity` is that of autocorrelations,
+    `shifted` that of waveforms up to a shift; the durations are learned apart. `envelope` is for the mean absolute
+    error of the log-mel spectrum that a linear layer, which is not kept, reads from the first `envelope_stages`
+    stages of upsampling: these can learn spectra before the others learn waveforms."""
 
     mel: float = 45.0
     mel_floor: float = 1e-5
@@ -41,6 +41,7 @@ class LossWeights:
     spectral: float = 0.0
     spectral_windows: tuple[int, ...] = (512, 1024, 2048)
     periodicity: float = 0.0
+    shifted: float = 0.0
     durations: float = 1.0
     envelope: float = 0.0
     envelope_stages: int = 1

@@ -144,7 +144,17 @@ def read_training_set(
 class Segments:
     """See `spire.training.engine.Source`. `batch` segments of `frames` units, every place as likely as every other."""
 
-    blocks = ["mel", "spectral", "adversarial", "features", "discriminators", "durations", "envelope", "periodicity"]  # noqa: RUF012
+    blocks = (
+        "mel",
+        "spectral",
+        "adversarial",
+        "features",
+        "discriminators",
+        "durations",
+        "envelope",
+        "periodicity",
+        "shifted",
+    )
 
     def __init__(self, data: TrainingSet, batch: int, frames: int, seed: int):
         self.data, self.batch, self.frames, self.seed = data, batch, frames, seed
