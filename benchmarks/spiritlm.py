@@ -8,9 +8,9 @@ Everything has the sizes of the release, and random weights but for FCPE: the 25
 linear quantizer, FCPE and the VQ-VAE, the wav2vec 2.0 base style classifier, the Expressive vocoder. Files last 0.5 to
 60 s. The straightforward implementation is what one writes with the same modules in PyTorch: each file as a whole
 through the forward passes in float32, convolutions by nn.Conv1d, attention by scaled_dot_product_attention, inference
-mode, no weight normalization left. Both get the same files in the same order, in processes of their own with one
-thread, after one file to warm up. CPU seconds (user and system) count from samples to units, and from units to samples,
-so they say the same on a loaded machine; on a GPU (--device cuda) wall seconds do.
+mode, no weight normalization left. Both get the same files in the same order, four at a time and by turns, in one
+process with one thread, after one file to warm up; here the four are given together (`encode_many`). CPU seconds (user
+and system) count from samples to units, and from units to samples; on a GPU (--device cuda) wall seconds do.
 
 Results must agree: at most one unit in a thousand may differ (rounding at a tie), features by 1e-4, f0 by 1e-3 Hz,
 samples by 3e-6 of full scale. They go to spiritlm-DATE.json and spiritlm-DATE.md in --out. Exit code 1: encoding or
@@ -30,6 +30,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,7 +43,7 @@ sys.path[:] = [
 
 import numpy as np  # noqa: E402
 
-CASES = {"plain": "straightforward", "product": "here"}
+CASES = ("plain", "product")
 PARTS = {"phonetic": "phonetic units", "pitch": "pitch units", "style": "style units", "decoding": "decoding"}
 LEAST = 2.0
 UNITS, STYLES, PROJECTION, EMBEDDING = 500, 100, 256, 128
@@ -67,6 +68,8 @@ VOCODER = {
     "model_in_dim": 4 * EMBEDDING,
     "code_hop_size": 640,
 }
+GROUP = 4  # files that a case takes at its turn
+MADE_UP = {"hubert": (7, UNITS), "pitch": (5, 64), "style": (3, STYLES)}
 TABLES = {"dict": UNITS + 1, "f0_dict": 64, "style_dict": STYLES, "spkr": 4}
 
 
@@ -207,48 +210,63 @@ class Clock:
         return run
 
 
-def run_case(name: str, work: Path, device: str, quick: bool, out: Path) -> None:
-    """One case in this process: seconds by part into OUT.json, results into OUT.npz."""
+def watched(tokenizer, clock: Clock) -> None:
+    """Have the clock count the parts of encoding."""
+    tokenizer.hubert.features = clock.timed("phonetic", tokenizer.hubert.features)
+    tokenizer.quantizer.units = clock.timed("phonetic", tokenizer.quantizer.units)
+    tokenizer.pitch.units = clock.timed("pitch", tokenizer.pitch.units)
+    tokenizer.style.units_of_many = clock.timed("style", tokenizer.style.units_of_many)
+
+
+def run(work: Path, device: str, quick: bool) -> dict[str, dict[str, float]]:
+    """Seconds by case and part; results into CASE.npz. The cases take turns, a few files each, so that what else the
+    machine does meets both."""
     import torch
     from units import waveform
 
     from spiritlm.speech_tokenizer import spiritlm_expressive
 
     torch.set_num_threads(1)
-    tokenizer = spiritlm_expressive(folder=work, device=device)
-    if name == "plain":
-        make_straightforward(tokenizer, work, device)
-    lengths = durations(quick)
-    wavs = [waveform(seconds, i) for i, seconds in enumerate(lengths)]
-    warm = waveform(2.9, 99)
-    tokenizer.decode(tokenizer.encode_units(warm))
-    clock = Clock(device)
-    tokenizer.hubert.features = clock.timed("phonetic", tokenizer.hubert.features)
-    tokenizer.quantizer.units = clock.timed("phonetic", tokenizer.quantizer.units)
-    tokenizer.pitch.units = clock.timed("pitch", tokenizer.pitch.units)
-    tokenizer.style.units_of_many = clock.timed("style", tokenizer.style.units_of_many)
-    if name == "plain":
-        encode = clock.timed("encoding", lambda: [tokenizer.encode_units(wav) for wav in wavs])
-    else:
-        encode = clock.timed("encoding", lambda: tokenizer.encode_many(wavs))
-    units = encode()
-    # Both decode the same units, so that samples can be compared.
-    given = {"hubert": lambda n: n * 7 % UNITS, "pitch": lambda n: n * 5 % 64, "style": lambda n: n * 3 % STYLES}
-    streams = [
-        {key: " ".join(str(given[key](i)) for i in range(len(one[key].split()))) for key in given} for one in units
-    ]
-    decode = clock.timed("decoding", lambda: [tokenizer.decode(one) for one in streams])
-    samples = decode()
-    seconds = dict(clock.seconds)
+    tokenizers = {case: spiritlm_expressive(folder=work, device=device) for case in CASES}
+    make_straightforward(tokenizers["plain"], work, device)
+    wavs = [waveform(seconds, i) for i, seconds in enumerate(durations(quick))]
+    clocks, units, samples = {}, defaultdict(list), defaultdict(list)
+    for case, tokenizer in tokenizers.items():
+        tokenizer.decode(tokenizer.encode_units(waveform(2.9, 99)))
+        clocks[case] = Clock(device)
+        watched(tokenizer, clocks[case])
+    for start in range(0, len(wavs), GROUP):
+        group = wavs[start : start + GROUP]
+        for case in list(CASES)[:: -1 if start // GROUP % 2 else 1]:
+            tokenizer, clock = tokenizers[case], clocks[case]
+            encode = tokenizer.encode_many if case == "product" else partial(one_by_one, tokenizer.encode_units)
+            encoded = clock.timed("encoding", encode)(group)
+            units[case] += encoded
+            # Both decode the same units, so that samples can be compared.
+            streams = list(map(made_up, encoded))
+            samples[case] += clock.timed("decoding", partial(one_by_one, tokenizer.decode))(streams)
+    seconds = {case: dict(clock.seconds) for case, clock in clocks.items()}
     short = [wav for wav in wavs if len(wav) < 6 * 16_000]
-    arrays = {f"samples.{i}": found for i, found in enumerate(samples)}
-    arrays |= {f"features.{i}": found for i, found in enumerate(tokenizer.hubert.features(short))}
-    arrays |= {f"f0.{i}": tokenizer.pitch.f0(wav)[0] for i, wav in enumerate(short)}
-    for key in given:
-        arrays[f"units.{key}"] = np.array(" ".join(one[key] for one in units).split(), np.int32)
-    np.savez(out.with_suffix(".npz"), **arrays)
-    result = {"seconds": seconds, "audio": sum(lengths), "files": len(lengths)}
-    out.with_suffix(".json").write_text(json.dumps(result))
+    for case, tokenizer in tokenizers.items():
+        arrays = {f"samples.{i}": found for i, found in enumerate(samples[case])}
+        arrays |= {f"features.{i}": found for i, found in enumerate(tokenizer.hubert.features(short))}
+        arrays |= {f"f0.{i}": tokenizer.pitch.f0(wav)[0] for i, wav in enumerate(short)}
+        for key in MADE_UP:
+            arrays[f"units.{key}"] = np.array(" ".join(one[key] for one in units[case]).split(), np.int32)
+        np.savez(work / f"{case}.npz", **arrays)
+    return seconds
+
+
+def one_by_one(function: Callable, items: list) -> list:
+    return [function(item) for item in items]
+
+
+def made_up(units: dict[str, str]) -> dict[str, str]:
+    """Units that change all the time, as many as there are."""
+    return {
+        key: " ".join(str(i * step % size) for i in range(len(units[key].split())))
+        for key, (step, size) in MADE_UP.items()
+    }
 
 
 def differences(folder: Path) -> dict[str, float]:
@@ -295,19 +313,19 @@ def machine() -> dict[str, str]:
     }
 
 
-def written(about: dict, cases: dict[str, dict], found: dict[str, float], device: str) -> str:
-    audio, unit = cases["plain"]["audio"], "wall s" if device.startswith("cuda") else "CPU s"
+def written(about: dict, cases: dict, lengths: list[float], found: dict[str, float], device: str) -> str:
+    audio, unit = sum(lengths), "wall s" if device.startswith("cuda") else "CPU s"
     what = __doc__.partition("\n\n")[2].partition("\n\n")[2]
     lines = ["# Speed of SpiRit-LM's tokenizers and vocoder", "", "Written by `benchmarks/spiritlm.py`.", what]
     lines += ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in about.items()), ""]
     lines += [
-        f"{cases['plain']['files']} files, {audio:.0f} s of audio, on {device}.",
+        f"{len(lengths)} files, {audio:.0f} s of audio, on {device}.",
         f"The real-time factor is {unit} a second of audio.",
         "",
         f"| | straightforward, {unit} | here, {unit} | real-time factor | here | ratio |",
         "|---|---:|---:|---:|---:|---:|",
     ]
-    plain, product = (cases[name]["seconds"] for name in CASES)
+    plain, product = (cases[name] for name in CASES)
     for part, name in {**PARTS, "encoding": "**encoding, all three streams**"}.items():
         a, b = plain[part], product[part]
         lines.append(f"| {name} | {a:.2f} | {b:.2f} | {a / audio:.4f} | {b / audio:.4f} | {a / b:.2f} x |")
@@ -321,34 +339,23 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="three short files")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results")
-    parser.add_argument("--case", choices=tuple(CASES), help=argparse.SUPPRESS)
-    parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.case:
-        run_case(args.case, args.work, args.device, args.quick, args.work / args.case)
-        return 0
-    about, cases = machine(), {}
+    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    about = machine()
     with tempfile.TemporaryDirectory() as name:
-        work = Path(name)
-        write_checkpoints(work)
-        threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-        for case, label in CASES.items():
-            command = [sys.executable, __file__, "--case", case, "--work", name, "--device", args.device]
-            subprocess.run(command + ["--quick"] * args.quick, check=True, env={**os.environ, **threads})
-            cases[case] = json.loads((work / f"{case}.json").read_text())
-            print(f"{label}: " + ", ".join(f"{k} {v:.1f} s" for k, v in cases[case]["seconds"].items()), flush=True)
-        found = differences(work)
+        write_checkpoints(Path(name))
+        cases = run(Path(name), args.device, args.quick)
+        found = differences(Path(name))
     date = about["date"]
     args.out.mkdir(parents=True, exist_ok=True)
     stem = args.out / f"spiritlm-{date}"
-    content = {"about": about, "device": args.device, "cases": cases, "differences": found}
+    lengths = durations(args.quick)
+    content = {"about": about, "device": args.device, "lengths": lengths, "seconds": cases, "differences": found}
     stem.with_suffix(".json").write_text(json.dumps(content, indent=1) + "\n")
-    text = written(about, cases, found, args.device)
+    text = written(about, cases, lengths, found, args.device)
     stem.with_suffix(".md").write_text(text)
     print(text[text.index("| | straightforward") :])
-    ratios = {
-        part: cases["plain"]["seconds"][part] / cases["product"]["seconds"][part] for part in ("encoding", "decoding")
-    }
+    ratios = {part: cases["plain"][part] / cases["product"][part] for part in ("encoding", "decoding")}
     failed = [f"{part} is {ratio:.2f} x, not {LEAST} x" for part, ratio in ratios.items() if ratio < LEAST]
     failed += [f"{name} differ" for name in wrong(found)]
     for reason in failed:
