@@ -84,14 +84,16 @@ class Aligner:
             ends[w] = min(max(self.model.seconds(last[w] + 1), starts[w]), duration)
         for w, after in zip(spoken, spoken[1:], strict=False):
             gap = starts[after] - ends[w]
-            share = gap / 2 if gap <= PAUSE else EDGE
-            ends[w], starts[after] = ends[w] + share, starts[after] - share
+            if gap <= PAUSE:
+                ends[w] = starts[after] = ends[w] + gap / 2
+            else:
+                ends[w], starts[after] = ends[w] + EDGE, starts[after] - EDGE
         starts[spoken[0]] = max(0.0, starts[spoken[0]] - EDGE)
         ends[spoken[-1]] = min(duration, ends[spoken[-1]] + EDGE)
         found, at = [], starts[spoken[0]]
         for w, word in enumerate(words):
             # A word that is not spoken, such as a dash, takes no time.
-            start = max(round(starts.get(w, at), 4), round(at, 4)) if found else round(starts.get(w, at), 4)
+            start = round(starts.get(w, at), 4)
             end = max(round(ends.get(w, start), 4), start)
             found.append((word.text, start, end))
             at = end
