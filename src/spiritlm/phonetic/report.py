@@ -114,7 +114,11 @@ def _plain_measures(units: Sequence[np.ndarray], utterances: Sequence[Utterance]
 def _phonetic(
     name: str, units: Sequence[np.ndarray], utterances: Sequence[Utterance], vocabulary: int, seed: int
 ) -> Measure | None:
-    """The phonetic information with its interval; None where there are no phones."""
+    """The phonetic information with its interval; None where there are no phones.
+
+    Information that is estimated from counts is too high, and higher on resamples, which repeat utterances. So the
+    interval is the spread of the resamples about their own mean, put round the value.
+    """
     counts = phone_counts(units, utterances, vocabulary + 1)
     if not counts.sum():
         return None
@@ -122,9 +126,9 @@ def _phonetic(
     flat = counts.reshape(len(counts), -1).astype(np.float64)
     shares = rng.multinomial(len(flat), np.full(len(flat), 1 / len(flat)), _RESAMPLES) @ flat
     drawn = [pnmi(row.reshape(counts.shape[1:])) for row in shares]
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    signature = f"phones of the synthesizer, {_RESAMPLES} resamples, seed {seed}"
     value = pnmi(counts.sum(axis=0))
+    low, high = value + np.percentile(drawn, [2.5, 97.5]) - np.mean(drawn)
+    signature = f"phones of the synthesizer, {_RESAMPLES} resamples, seed {seed}"
     return Measure(
         MODEL, TASK, f"{name}_clean", DIRECTION, "pnmi", value, float(low), float(high), len(units), signature
     )
