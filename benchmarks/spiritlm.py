@@ -9,8 +9,8 @@ linear quantizer, FCPE and the VQ-VAE, the wav2vec 2.0 base style classifier, th
 60 s. The straightforward implementation is what one writes with the same modules in PyTorch: each file as a whole
 through the forward passes in float32, convolutions by nn.Conv1d, attention by scaled_dot_product_attention, inference
 mode, no weight normalization left. Both get the same files in the same order, four at a time and by turns, in one
-process with one thread, after five files to warm up; here the four are given together (`encode_many`). CPU seconds (user
-and system) count from samples to units, and from units to samples; on a GPU (--device cuda) wall seconds do.
+process with one thread, after five files to warm up; here the four are given together (`encode_many`). CPU seconds
+(user and system) count from samples to units, and from units to samples; on a GPU (--device cuda) wall seconds do.
 
 Results must agree: at most one unit in a thousand may differ (rounding at a tie), features by 1e-4, f0 by 1e-3 Hz,
 samples by 3e-6 of full scale. They go to spiritlm-DATE.json and spiritlm-DATE.md in --out. Exit code 1: encoding or
