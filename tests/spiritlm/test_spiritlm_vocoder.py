@@ -98,6 +98,28 @@ def test_streams_of_an_encoder_are_stretched(expressive):
     assert (expressive.decode(spelled, dur_pred=False, not_dedup_code=True) == found).all()
 
 
+def test_streams_of_long_audio_stay_in_step(expressive):
+    """100 s have 2499 codes, 1250 pitches and 100 styles: after 410 s pitch and style are 4 codes longer."""
+    pieces = [(2499, 1250, 100)] * 4 + [(250, 125, 10)]
+    rng = np.random.default_rng(1)
+    codes, pitches, styles = ([rng.integers(0, n, p[i]) for p in pieces] for i, n in enumerate((25, 64, 4)))
+
+    def stretched(*parts):
+        return expressive._stretched(
+            {
+                name: torch.from_numpy(np.concatenate(part))
+                for name, part in zip(("hubert", "pitch", "style"), parts, strict=True)
+            }
+        )
+
+    found = stretched(codes, pitches, styles)
+    alone = [stretched([c], [p], [s]) for c, p, s in zip(codes, pitches, styles, strict=True)]
+    for name in found:
+        assert torch.equal(found[name], torch.cat([piece[name] for piece in alone]))
+    with pytest.raises(UserError, match="do not go with"):
+        stretched(codes[:4], pitches, styles)
+
+
 @pytest.mark.parametrize(
     ("units", "match"),
     [

@@ -28,6 +28,7 @@ DEFAULT_STYLE = "conv-default"
 DEFAULT_STYLE_ID = 8  # where styles.txt does not name it
 _TABLES = ("dict", "f0_dict", "style_dict", "spkr", "style")  # in the order of their channels
 _HOPS = {"pitch": ("f0_hop_size", 1280), "style": ("style_hop_size", 16_000)}
+_PIECE, _PIECE_CODES = 1_600_000, 2499  # samples that the tokenizers encode at once, and their codes (spiritlm 1)
 Units = str | Sequence[int] | np.ndarray | torch.Tensor
 
 
@@ -182,15 +183,26 @@ class Vocoder(nn.Module):
         """Pitch and style at the rate of the codes, ended with their last value; UserError when one is longer or
         shorter than the codes by more than one of its units."""
         codes = len(ids["hubert"])
+        rates = {name: round(self.hops[name] / self.shape.code_hop_size) for name in ids.keys() - {"hubert"}}
+        # Every 100 s lack a code, of which pitch and style know nothing: those of long audio are no longer in step.
+        apart = any(abs(len(ids[name]) * rate - codes) > rate for name, rate in rates.items())
         found = {"hubert": ids["hubert"]}
-        for name in ids.keys() - {"hubert"}:
-            rate = round(self.hops[name] / self.shape.code_hop_size)
-            if not len(ids[name]) or abs(len(ids[name]) * rate - codes) > rate:
+        for name, rate in rates.items():
+            pieces = [(ids[name], codes)]
+            if apart:
+                split = ids[name].split(max(1, _PIECE // self.hops[name]))
+                pieces = [(part, _PIECE_CODES) for part in split[:-1]]
+                pieces.append((split[-1], codes - _PIECE_CODES * len(pieces)))
+            if any(not len(part) or abs(len(part) * rate - count) > rate for part, count in pieces):
                 hint = "give streams of the same audio, or as many of each"
                 raise UserError(f"{len(ids[name])} {name} units do not go with {codes} phonetic units", hint)
-            values = ids[name].repeat_interleave(rate)
-            found[name] = torch.cat([values, values[-1:].expand(max(0, codes - len(values)))])[:codes]
+            found[name] = torch.cat([_at_rate(part, rate, count) for part, count in pieces])
         return found
+
+
+def _at_rate(values: torch.Tensor, rate: int, count: int) -> torch.Tensor:
+    values = values.repeat_interleave(rate)
+    return torch.cat([values, values[-1:].expand(max(0, count - len(values)))])[:count]
 
 
 def _lines(path: Path) -> list[str]:
