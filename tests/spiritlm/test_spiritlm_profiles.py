@@ -16,8 +16,8 @@ PLANS = ("stsp", "comprehension", "fewshot", "spirit_ablations", "resynthesis", 
 ROWS = 10  # Base, Expressive and the rows of Table 6, without the one that is Base
 
 
-def profile(name: str):
-    return load(PROJECT / "main.tape", [PROJECT / f"configs/{name}.tconf"], user_file=False)
+def profile(*names: str):
+    return load(PROJECT / "main.tape", [PROJECT / f"configs/{name}.tconf" for name in names], user_file=False)
 
 
 @pytest.fixture(scope="module")
@@ -62,3 +62,15 @@ def test_the_published_size(workflows):
             assert int(given["gpus"]) >= 1 and given["mem"] and given["time"], task.key
         if task.key.task == "spiritlm_train":
             assert int(given["nodes"]) * int(given["gpus"]) == 64
+
+
+@pytest.mark.parametrize("plan", [name for name in PLANS if name != "spirit_models"])
+def test_released_weights_are_evaluated_and_nothing_is_trained(plan):
+    tasks = Counter(task.task for task in make_plan(profile("spiritlm", "spiritlm_released"), [plan]).tasks)
+    trained = {"train", "vocoder", "hubert", "kmeans", "quantizer", "vqvae", "style", "ctc", "base", "documents_part"}
+    assert not {f"spiritlm_{name}" for name in trained} & set(tasks)
+    scored = {"stsp": 6, "comprehension": 2, "fewshot_score": 10, "resynthesis_scores": 1}
+    wanted = {"spirit_ablations": "comprehension", "normalization": "comprehension", "fewshot": "fewshot_score"}
+    wanted |= {"resynthesis": "resynthesis_scores"}
+    name = wanted.get(plan, plan)
+    assert tasks[f"spiritlm_{name}"] == scored[name]
