@@ -53,7 +53,8 @@ def main(argv: list[str] | None = None) -> int:
         if speech:
             rows = [{"id": i.id, "pred": speech.of([of[i.id].audio_path])[0]} for i in items]
             scored.append(("prompt_classifier", heard, [[row for row in rows if row["pred"]]]))
-        if text:
+        # A test set without transcripts has no written prompts.
+        if text and any(i.text for i in items):
             rows = [{"id": i.id, "pred": text.of([i.text])[0]} for i in items if i.text]
             scored.append(("prompt_classifier", read, [rows]))
     if not scored:

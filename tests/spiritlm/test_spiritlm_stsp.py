@@ -1,6 +1,8 @@
 """STSP in its true layout: the item is in its prompt, examples are balanced, missing ids are wrong, classifiers."""
 
+import importlib.util
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +22,14 @@ from spiritlm.generation.ranks import Ranks
 from spiritlm.generation.streams import read_spoken
 from spiritlm.generation.voice import Voice
 from spiritlm.generation.writer import Writer, Written
+from spiritlm.stsp import classify
 from spiritlm.stsp.classify import SpeechClassifier, TextClassifier
 from spiritlm.stsp.data import from_styles, prepare, read_items, read_shots, sentiment_of
 from spiritlm.stsp.generate import Setup, generate, write_generations
 from spiritlm.stsp.prompts import chosen, examples, prompt, question
 from spiritlm.stsp.score import accuracy, correct
 
+PROJECT = Path(__file__).parents[2]
 EMOTIONS = ["happy", "amused", "sad", "angry", "default", "neutral"]
 SENTIMENT = ["positive", "positive", "negative", "negative", "neutral", "neutral"]
 
@@ -284,6 +288,36 @@ def test_from_styled_speech_to_measures(model, tmp_path):
     short = (tmp_path / "scored" / "missing.txt").read_text().splitlines()
     assert len(predicted) + len([line for line in short if line.startswith("base")]) == 9
     assert {tuple(sorted(row)) for row in predicted} <= {("generation", "id", "pred")}
+
+
+def test_examples_that_were_left_out_are_said(made, tmp_path):
+    rows = [{"id": "0", "run": 0, "written": "x", "tries": 1, "dropped_shots": n} for n in (2, 1)]
+    write_generations(tmp_path / "x", rows, Setup("t-t", shots=3), None)
+    setup = json.loads((tmp_path / "x" / "setup.json").read_text())
+    measure, _ = accuracy("base", "emov", setup, read_items(made), [[]])
+    assert "|dropped_shots:3" in measure.signature
+    assert "dropped" not in accuracy("base", "emov", setup | {"dropped_shots": 0}, read_items(made), [[]])[0].signature
+
+
+def test_prompts_without_text_are_not_read(made, tmp_path, monkeypatch):
+    """A benchmark of recordings has no written prompts: there is nothing that a text classifier gets wrong."""
+    spec = importlib.util.spec_from_file_location("step", PROJECT / "scripts/spiritlm_stsp_score.py")
+    step = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(step)
+    fake = type("Fake", (), {"__init__": lambda *_: None, "of": lambda self, texts: ["neutral"] * len(texts)})
+    monkeypatch.setattr(classify, "SpeechClassifier", fake)
+    monkeypatch.setattr(classify, "TextClassifier", fake)
+    flags = ["--speech-classifier", "s", "--text-classifier", "t", "--prompts", "--name", "base", "--test-set", "emov"]
+    write_jsonl(tmp_path / "p.jsonl", [{"id": item.id, "pred": "sad"} for item in read_items(made)])
+    flags += ["--predictions", f"s-s={tmp_path / 'p.jsonl'}"]
+    for texts, directions in ((True, ["s-s", "t-t"]), (False, ["s-s"])):
+        stsp = tmp_path / f"stsp{texts}"
+        shutil.copytree(made, stsp)
+        items = [vars(item) | ({} if texts else {"text": ""}) for item in read_items(made)]
+        write_jsonl(stsp / "items.jsonl", items)
+        assert step.main(["--stsp", str(stsp), *flags, "--out", str(tmp_path / f"out{texts}")]) == 0
+        measures = read_measures(tmp_path / f"out{texts}" / "measures_prompts")
+        assert [m.direction for m in measures] == directions and {m.model for m in measures} == {"prompt_classifier"}
 
 
 def test_speech_needs_a_voice_and_drawn_tokens(made, model, tmp_path):

@@ -113,6 +113,39 @@ def test_stsp_by_number_of_examples_with_the_average_of_the_directions():
     assert cell(partial, rows[("Spirit LM Expressive", "0-shot")], "average") is None
 
 
+def test_stsp_of_the_prompts_themselves_over_the_test_sets_of_the_models():
+    of_models = [
+        measured("base", "stsp", f"{name}_{shots}shot", direction, "accuracy", right(30))
+        for shots in (0, 3)
+        for name, direction in (("emov", "s-s"), ("read", "s-s"), ("asr", "t-t"))
+    ]
+    table, rows = built("stsp", of_models)
+    assert not any("prompt itself" in label[0] for label in rows if "published" not in label[0])
+    of_prompts = [
+        measured("prompt_classifier", "stsp", f"{name}_0shot", direction, "accuracy", right(share))
+        for name, direction, share in (("emov", "s-s", 98), ("read", "s-s", 90), ("asr", "s-s", 10), ("asr", "t-t", 80))
+    ]
+    table, rows = built("stsp", of_models + of_prompts)
+    ours, theirs = (rows[(f"classifier on the prompt itself{end}", "")] for end in ("", " (published)"))
+    assert cell(table, ours, "speech to speech").value == pytest.approx(94.0)
+    assert cell(table, ours, "text to text").value == 80.0 and cell(table, theirs, "text to text").value == 86.0
+    assert cell(table, ours, "average") is None and cell(table, ours, "text to speech") is None
+    assert cell(table, rows[("Spirit LM Base", "3-shot")], "speech to speech").value == 30.0
+    assert (
+        cell(table, rows[("classifier on the prompt itself: ours minus published", "")], "text to text").text == "-6.0"
+    )
+    with pytest.raises(UserError, match="no measure"):
+        built("stsp", of_prompts)
+
+
+def test_style_units_are_not_set_against_the_accuracy_of_emotions():
+    table, rows = built("resynthesis", [measured("base", "resynthesis", "base", "s-s", "style_accuracy", [50.0, 60.0])])
+    assert cell(table, rows[("Base units",)], "style units kept %").value == 55.0
+    assert cell(table, rows[("Base units",)], "emotion accuracy %") is None
+    assert cell(table, rows[("Spirit LM Base (published)",)], "emotion accuracy %").value == 20.4
+    assert ("Base units: ours minus published",) not in rows
+
+
 def test_resynthesis_by_source():
     measures = [
         measured("base", "resynthesis", source, "s-s", metric, [value, value + 2])

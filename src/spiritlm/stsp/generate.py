@@ -114,8 +114,8 @@ def _usable(text: str, modality: OutputModality) -> bool:
 
 
 def write_generations(out: str | Path, rows: Sequence[dict], setup: Setup, voice: Voice | None) -> None:
-    """The folder: generations.jsonl, setup.json, and for speech manifest.jsonl and audio/RUN.ID.wav, where "audio" of
-    a row names its file. UserError: speech without a voice."""
+    """The folder: generations.jsonl, setup.json with the number of examples left out, and for speech manifest.jsonl and
+    audio/RUN.ID.wav, where "audio" of a row names its file. UserError: speech without a voice."""
     speech = setup.modality is OutputModality.SPEECH
     if speech and voice is None:
         raise UserError(f"{setup.direction} ends in speech", hint="give --vocoder")
@@ -132,6 +132,8 @@ def write_generations(out: str | Path, rows: Sequence[dict], setup: Setup, voice
                 row = row | {"audio": name}
             kept.append(row)
         write_jsonl(folder / "generations.jsonl", kept)
-        write_json(folder / "setup.json", asdict(setup))
+        write_json(
+            folder / "setup.json", asdict(setup) | {"dropped_shots": sum(row.get("dropped_shots", 0) for row in rows)}
+        )
         if speech:
             write_manifest(folder / "manifest.jsonl", utterances)

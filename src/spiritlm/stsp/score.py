@@ -69,6 +69,7 @@ def accuracy(
     means = [sum(values) / len(runs) for values in zip(*each, strict=True)]
     kept = ("shots", "runs", "max_new", "tries", "temperature", "top_p", "seed")
     signature = "|".join([f"{name}:{setup[name]}" for name in kept if name in setup] + [f"missing:{len(absent)}"])
+    signature += f"|dropped_shots:{setup['dropped_shots']}" if setup.get("dropped_shots") else ""
     signature += f"|{identity}" if identity else ""
     name = f"{test_set}_{setup.get('shots', 0)}shot"
     return measured(model, TASK, name, setup["direction"], "accuracy", means, signature=signature, seed=seed), absent

@@ -17,6 +17,8 @@ from spiritlm.tables.collected import Collected, Part
 from spiritlm.tables.parts import part_tables
 
 REFERENCE = "base"
+PROMPTS = "prompt_classifier"
+"""What the classifiers of STSP make of the prompts themselves, which no model has continued."""
 MAIN = ("base", "expressive")
 """Models of Table 4; those of Table 6 are all others, beside Base."""
 PER_TOKEN, RAW = "accuracy", "accuracy_raw"
@@ -33,7 +35,8 @@ RESYNTHESIS = (
     Asked("bits", "bits a second", "bits_per_second", 0),
     Asked("mel", "mel distance", "mel_distance", 2),
     Asked("wer", "WER %", "wer"),
-    Asked("emotion", "style kept %", "style_accuracy"),
+    Asked("style", "style units kept %", "style_accuracy"),
+    Asked("emotion", "emotion accuracy %", "emotion_accuracy"),
     Asked("f0", "F0 frame error %", "f0_error"),
 )
 
@@ -96,27 +99,32 @@ def fewshot_tables(found: Collected, published: Published, generated: bool) -> l
 
 
 def stsp_tables(found: Collected, published: Published, generated: bool) -> list[Table]:
-    """Table 3: whether a continuation keeps the sentiment; one row a model and number of examples."""
-    measured = found.select(task="stsp", metric="accuracy")
-    if not measured:
+    """Table 3: whether a continuation keeps the sentiment; one row a model and number of examples, and one of the
+    prompts themselves, over the same test sets."""
+    wanted = [m for m in found.select(task="stsp", metric="accuracy") if m.model != PROMPTS]
+    if not wanted:
         raise UserError("no measure of the task stsp in any folder", "run the plan stsp")
     shots: dict[int, dict[str, list[Part]]] = {}
-    for test_set, direction in found.parts(task="stsp", metric="accuracy"):
+    prompts: dict[str, list[Part]] = {}
+    for test_set, direction in sorted({(m.test_set, m.direction) for m in wanted}):
         match = SHOTS.fullmatch(test_set)
         of_shots = shots.setdefault(int(match["shots"]) if match else 0, {})
         of_shots.setdefault(direction, []).append((test_set, direction))
+        part = (f"{match['name']}_0shot" if match else test_set, direction)
+        prompts[direction] = sorted({*prompts.get(direction, []), part})
     asked = [Asked(d.replace("-", "."), title, "accuracy") for d, title in DIRECTIONS.items()]
     asked.append(Asked("average", "average", "accuracy"))
-    models = published.order([_key(m) for m in found.models(task="stsp")])
+    models = published.order([_key(m) for m in {m.model for m in wanted}])
     systems = [
         System(_named(published, key), _branch(key), f"{count}-shot", key) for key in models for count in sorted(shots)
     ]
+    systems.append(System(_named(published, _key(PROMPTS)), PROMPTS, "", _key(PROMPTS)))
 
     def ours(system: System, column: Asked) -> Number | None:
-        by_direction = shots[int(system.mode.split("-")[0])]
+        by_direction = prompts if system.model == PROMPTS else shots[int(system.mode.split("-")[0])]
         if column.key != "average":
             return found.mean(system.model, "stsp", by_direction.get(column.key.replace(".", "-"), []), "accuracy")
-        if set(by_direction) != set(DIRECTIONS):
+        if set(by_direction) != set(DIRECTIONS) or system.model == PROMPTS:
             return None
         means = [found.mean(system.model, "stsp", parts, "accuracy") for parts in by_direction.values()]
         return Number(sum(m.value for m in means) / len(means)) if all(means) else None
@@ -124,6 +132,8 @@ def stsp_tables(found: Collected, published: Published, generated: bool) -> list
     title = "Sentiment preserved, accuracy in percent (SpiRit-LM, Table 3)"
     table = beside("stsp", title, asked, systems, ours, published, generated, modes=lambda mode: mode)
     about = "A direction is the plain mean over its test sets; guessing scores 33 %. No answer is a wrong answer."
+    if any(row[0] == _named(published, _key(PROMPTS)) for row in table.rows):
+        about += " The last of our rows: the classifiers on the prompts, before anything is continued."
     table.notes = notes(table, published, generated, "", about) + published.source_notes("stsp")
     return [table]
 
@@ -145,9 +155,10 @@ def resynthesis_tables(found: Collected, published: Published, generated: bool) 
     title = "Resynthesis (SpiRit-LM, Table 9)"
     table = beside("resynthesis", title, RESYNTHESIS, systems, ours, published, generated)
     about = (
-        "Lower is better except for style. Bits a second are those of the units. WER is that of transcripts by the "
-        "study's own recognizer, against the spoken text; an F0 frame is wrong when its voicing is, or when it is off "
-        "by over 20 %."
+        "Lower is better except for style and emotion. Bits a second are those of the units. Style units are those of "
+        "the original, second by second; what the paper gives is a classifier's accuracy in emotions. WER is that of "
+        "transcripts by the study's own recognizer, against the spoken text; an F0 frame is wrong when its voicing is, "
+        "or when it is off by over 20 %."
     )
     table.notes = notes(table, published, generated, "", about) + published.source_notes("resynthesis")
     return [table]
