@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from spire.datasets.shards import Shard, parse_shard
+from spire.decoding.jobs import model_digest
 from spire.errors import UserError, run_main
 from spire.files import replaced_folder
 from spire.progress import Progress
@@ -63,6 +64,7 @@ def score(args: argparse.Namespace, tests: list, part: bool) -> list:
     """Score the test sets, or a part of each, write the scores, and return the measures of what is whole."""
     settings = {"precision": args.precision, "device": args.device, "tokens": args.tokens}
     scorer = open_scorer(args.backend, args.model, **settings, tensor_parallel=args.tensor_parallel)
+    model = model_digest(args.model) if args.scores else ""
     sequences = Sequences(scorer.vocabulary, str(args.model))
     tests = [share_of(t, args.part.part, args.part.parts) for t in tests] if part else tests
     with Progress("comprehension", unit="endings") as progress:
@@ -74,7 +76,7 @@ def score(args: argparse.Namespace, tests: list, part: bool) -> list:
         with replaced_folder(args.scores) as partial:
             for test, found in zip(tests, scores, strict=True):
                 write_scores(partial / test.file, test, found)
-            write_identity(partial / IDENTITY, scorer.identity, args.part)
+            write_identity(partial / IDENTITY, scorer.identity, args.part, model)
     if part:
         return []
     return [m for t, s in zip(tests, scores, strict=True) for m in measures_of(args.name, t, s, scorer.identity)]

@@ -289,6 +289,10 @@ def test_parts_give_the_measures_of_the_whole(folders, tmp_path):
         with pytest.raises(UserError) as e:
             script.main([*common, "--join", *wrong, "--out", str(tmp_path / "no")])
         assert match in f"{e.value} {e.value.hint}"
+    record = tmp_path / "scores2" / "scores.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"model": "another"}))
+    with pytest.raises(UserError, match="different models"):
+        script.main([*common, "--join", *parts, "--out", str(tmp_path / "no")])
     with pytest.raises(UserError, match="for a part"):
         script.main([*common, *model, "--part", "1/2", "--out", str(tmp_path / "no")])
     assert not (tmp_path / "no").exists()

@@ -259,7 +259,9 @@ def test_units_are_cut_in_the_middle_between_two_words():
     assert at == pytest.approx(4 * 0.4 - 0.05)
     before, behind = cut_units(streams, at, "x")
     assert f"{before['hubert']} {behind['hubert']}" == streams["hubert"]
-    assert len(before["hubert"].split()) == 39  # units 0 to 38 stand before 1.55 s
+    assert len(before["hubert"].split()) == 40  # units 0 to 38 stand before 1.55 s, and the next is the same
+    same = {"hubert": " ".join(["4"] * 60), "pitch": "1 2 3", "style": "0"}
+    assert len(cut_units(same, at, "x")[0]["hubert"].split()) == 39  # a run to the very end is cut all the same
     assert (before["pitch"], behind["pitch"], before["style"], behind["style"]) == ("1 2 3", "3", "0", "0")
     with pytest.raises(UserError, match="8 aligned words, the context has 8"):
         cut_time(words, 8, "x")
@@ -306,6 +308,9 @@ def test_multispeaker_stories_of_the_hub_in_all_directions(hub, tmp_path):
     assert right.context[0].text == "Tom1 ran. Tom1 fell." and right.ending[0].text == " Tom1 cried a lot."
     assert wrong.ending[0].text == " Tom1 won." and sets["s-t"][2].ending[0].text == "Tom1 cried a lot."
     assert sets["s-s"][0].context == sets["s-t"][1].context and sets["t-s"][0].ending == sets["s-s"][0].ending
+    write_jsonl(tmp_path / "wrong.words.jsonl", ({"id": i, "words": words[1:]} for i, (words, _) in found.items()))
+    with pytest.raises(UserError, match="100: 5 aligned words, the transcript has 6"):
+        script("spiritlm_items").main([*arguments, "--out", str(tmp_path / "no")])
     with pytest.raises(UserError, match="--cut needs"):
         script("spiritlm_items").main(
             [*arguments[:6], "--wrong", str(tmp_path / "wrong.jsonl"), "--out", str(tmp_path / "no")]

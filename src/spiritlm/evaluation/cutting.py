@@ -1,7 +1,8 @@
 """Recordings of whole stories cut where the ending begins, by the times of their words.
 
 Guarantee: nothing is lost or said twice: the units before the cut are the context's, those behind it the ending's. The
-cut lies in the middle between the last word of the context and the first of the ending.
+cut lies in the middle between the last word of the context and the first of the ending, or behind it where the
+phonetic unit that holds there ends: cut in two, its token would stand twice, which no recording has.
 """
 
 from __future__ import annotations
@@ -44,13 +45,20 @@ def cut_time(words: Sequence[Sequence], count: int, where: str) -> float:
 
 
 def cut_units(units: Mapping[str, str], seconds: float, where: str) -> tuple[dict[str, str], dict[str, str]]:
-    """The units before and behind `seconds`. Pitch and style that hold at the cut also open what is behind it, because
-    its tokens need some. UserError: no phonetic unit on one of the sides."""
+    """The units before and behind `seconds`, or the end of the run of equal phonetic units that goes on there.
+
+    Pitch and style that hold at the cut also open what is behind it, because its tokens need some. UserError: no
+    phonetic unit on one of the sides.
+    """
     before, behind = {}, {}
+    said = ids_of(units["hubert"], "hubert")
+    at = min(len(said), -int(-(seconds * HUBERT_RATE) // 1))
+    end = next((i for i in range(at, len(said)) if at and said[i] != said[i - 1]), at)
+    seconds = end / HUBERT_RATE if end > at else seconds
     for stream, content in units.items():
         ids = ids_of(content, stream)
         # Unit i stands at i / rate.
-        first = min(len(ids), -int(-(seconds * _RATES[stream]) // 1))
+        first = end if stream == "hubert" else min(len(ids), -int(-(seconds * _RATES[stream]) // 1))
         before[stream] = text_of(ids[:first])
         behind[stream] = text_of(ids[first if stream == "hubert" else max(0, min(first, len(ids)) - 1) :])
     for side in (before, behind):

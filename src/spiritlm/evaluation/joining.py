@@ -18,20 +18,23 @@ from spiritlm.evaluation.items import TestSet
 IDENTITY = "scores.json"
 
 
-def write_identity(path: Path, identity: str, part: Shard) -> None:
-    """Say beside the scores how they were computed."""
-    write_json(path, {"identity": identity, "part": part.part, "parts": part.parts})
+def write_identity(path: Path, identity: str, part: Shard, model: str) -> None:
+    """Say beside the scores how they were computed; model: the digest of its weights."""
+    write_json(path, {"identity": identity, "model": model, "part": part.part, "parts": part.parts})
 
 
 def joined_scores(folders: Sequence[Path], tests: Sequence[TestSet]) -> tuple[dict[str, list[Score]], str]:
     """(scores by file name, in the order of the items; how they were computed).
 
-    UserError: a part is missing or given twice, parts were computed differently, an item has no score or is unknown.
+    UserError: a part is missing or given twice, parts were computed differently or by other models, an item has no
+    score or is unknown.
     """
     records = [read_json(Path(folder) / IDENTITY) for folder in folders]
     identities, parts = {r["identity"] for r in records}, sorted(r["part"] for r in records)
     if len(identities) > 1:
         raise UserError(f"parts were computed differently: {', '.join(sorted(identities))}")
+    if len({r["model"] for r in records}) > 1:
+        raise UserError("parts were computed by different models", "join the parts of one model")
     numbers = {r["parts"] for r in records}
     if len(numbers) > 1 or parts != list(range(1, max(numbers) + 1)):
         raise UserError(f"parts {parts} of {max(numbers)}", "give every part once")

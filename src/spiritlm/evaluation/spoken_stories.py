@@ -18,7 +18,8 @@ def cut_by_words(right: Side, wrong: Side) -> list[dict]:
     """{"id": (id, {}), "context", "right", "wrong": (text, units)} of each story, in the order of the right ones.
 
     The context is what both transcripts have in common up to the end of a sentence; its units are those of the right
-    recording. UserError: a story without counterpart, transcript, word times or units on a side of the cut.
+    recording. UserError: a story without counterpart, transcript, a time for each of its words, or units on a side of
+    the cut.
     """
     texts = [{u.id: u.text for u in read_manifest(folder / "manifest.jsonl")} for _, folder, _ in (right, wrong)]
     times = [{row["id"]: row["words"] for row in read_jsonl(words)} for _, _, words in (right, wrong)]
@@ -35,6 +36,12 @@ def cut_by_words(right: Side, wrong: Side) -> list[dict]:
         for number, (units, _, words) in enumerate((right, wrong)):
             if name not in units or name not in times[number]:
                 raise UserError(f"story {name!r} has no units or no word times", f"see {words}")
+            aligned, said = len(times[number][name]), len(both[number].split())
+            if aligned != said:
+                raise UserError(
+                    f"{words}: {name}: {aligned} aligned words, the transcript has {said}",
+                    "align this transcript again",
+                )
             at = cut_time(times[number][name], count, f"{words}: {name}")
             parts.append(cut_units(units[name], at, f"story {name}"))
         endings = [(" ".join(text.split()[count:]), part[1]) for text, part in zip(both, parts, strict=True)]
