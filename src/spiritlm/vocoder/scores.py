@@ -85,7 +85,8 @@ def wer_measure(name: str, utterances: Sequence[Utterance], transcripts: str | P
 
 
 def f0_measures(name: str, original: F0Folder, other: F0Folder, seed: int) -> list[Measure]:
-    """Share of wrong f0 frames in percent, and the root mean square deviation in cents without gross errors."""
+    """Share of wrong f0 frames in percent, over all frames of all utterances. UserError: other utterances, or contours
+    of another tracker."""
     if original.ids != other.ids or original.backend != other.backend:
         raise UserError(f"{name}: pitch of other utterances, or by another tracker", hint="track both anew")
     errors = [pitch_errors(a.contour, b.contour) for a, b in zip(original, other, strict=True)]
