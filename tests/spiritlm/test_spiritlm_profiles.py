@@ -55,11 +55,18 @@ def test_the_published_size(workflows):
     assert counts["spiritlm_train"] == counts["spiritlm_comprehension"] == ROWS
     assert counts["spiritlm_encode_part"] == counts["spiritlm_align_parts"] == 6 * 128
     assert not {"spiritlm_speak", "spiritlm_ctc", "spiritlm_base"} & set(counts)
-    on_gpus = ("spiritlm_train", "spiritlm_vocoder", "spiritlm_hubert", "spiritlm_encode_part", "spiritlm_align_parts")
+    on_gpus = ["train", "vocoder", "hubert", "encode_part", "align_parts", "vqvae", "style"]
+    for_hours = ["f0", "encode", "prosody_report", "resynthesize", "resynthesis_f0", "resynthesis_scores", "transcribe"]
     for task in plan.tasks.values():
         given = {param.name: param.value for param in task.params if param.dot}
-        if task.key.task in on_gpus:
-            assert int(given["gpus"]) >= 1 and given["mem"] and given["time"], task.key
+        name = task.key.task.removeprefix("spiritlm_")
+        if name in on_gpus:
+            assert int(given["gpus"]) >= 1, task.key
+        if name in (*on_gpus, *for_hours):
+            assert given["mem"] and given["time"], task.key
+        flags = next((param.value for param in task.params if param.name == "flags"), "")
+        if name in ("hubert", "vqvae", "style", "vocoder"):
+            assert "--device cuda" in flags, task.key
         if task.key.task == "spiritlm_train":
             assert int(given["nodes"]) * int(given["gpus"]) == 64
 
