@@ -33,7 +33,7 @@ def joined_scores(folders: Sequence[Path], tests: Sequence[TestSet]) -> tuple[di
     identities, parts = {r["identity"] for r in records}, sorted(r["part"] for r in records)
     if len(identities) > 1:
         raise UserError(f"parts were computed differently: {', '.join(sorted(identities))}")
-    if len({r["model"] for r in records}) > 1:
+    if len({r.get("model") for r in records}) > 1:
         raise UserError("parts were computed by different models", "join the parts of one model")
     numbers = {r["parts"] for r in records}
     if len(numbers) > 1 or parts != list(range(1, max(numbers) + 1)):
