@@ -320,6 +320,15 @@ def test_prompts_without_text_are_not_read(made, tmp_path, monkeypatch):
         assert [m.direction for m in measures] == directions and {m.model for m in measures} == {"prompt_classifier"}
 
 
+def test_a_few_of_each_sentiment_are_spread_over_the_speech(tmp_path):
+    styles = [style for story in range(8) for style in ["happy", "sad"][story % 2 : story % 2 + 1] * 4]
+    rows = [Utterance(f"{n}", "a.wav", 1.0, "en", "", extra={"style": style}) for n, style in enumerate(styles)]
+    write_manifest(tmp_path / "m.jsonl", rows)
+    for limit, ids in ((2, [0, 4, 16, 20]), (99, list(range(32))), (0, list(range(32)))):
+        from_styles(tmp_path / "m.jsonl", tmp_path / "made", limit=limit)
+        assert [row["id"] for row in read_jsonl(tmp_path / "made" / "manifest" / "styles.jsonl")] == ids
+
+
 def test_speech_needs_a_voice_and_drawn_tokens(made, model, tmp_path):
     with pytest.raises(UserError, match="ends in speech"):
         write_generations(tmp_path / "x", [], Setup("t-s"), None)

@@ -110,15 +110,19 @@ def read_shots(folder: Path, direction: str) -> list[Shot]:
 def from_styles(manifest: Path, out: Path, dev: Path | None = None, limit: int = 0) -> None:
     """The benchmark's files from speech with a field "style": OUT/manifest/styles.jsonl, and from `dev` speech, whose
     utterances are solved examples of themselves, OUT/manifest/few_shot/s2s.jsonl. Audio stays where it is: OUT/data is
-    not made, `data` is the folder of the manifest. `limit`: so many utterances of each sentiment (0: all)."""
-    counts: dict[str, int] = {}
-    rows = []
+    not made, `data` is the folder of the manifest. `limit`: so many utterances of each sentiment (0: all), spread
+    evenly over the manifest, as neighbours may be of one story and speaker."""
+    found: dict[str, list[dict]] = {}
     for number, u in enumerate(read_manifest(manifest)):
         sentiment = sentiment_of(str(u.extra.get("style", "")), f"{manifest}: {u.id}")
-        counts[sentiment] = counts.get(sentiment, 0) + 1
-        if not limit or counts[sentiment] <= limit:
-            row = {"id": number, "emotion": u.extra["style"], "sentiment": sentiment, "wav_path": u.audio}
-            rows.append(row | {"split": "test", "speaker": u.speaker, "asr": u.text})
+        row = {"id": number, "emotion": u.extra["style"], "sentiment": sentiment, "wav_path": u.audio}
+        row |= {"split": "test", "speaker": u.speaker, "asr": u.text}
+        found.setdefault(sentiment, []).append(row)
+    rows = []
+    for of_sentiment in found.values():
+        count = min(limit, len(of_sentiment)) if limit else len(of_sentiment)
+        rows += [of_sentiment[i * len(of_sentiment) // count] for i in range(count)]
+    rows.sort(key=lambda row: row["id"])
     with replaced_folder(out) as folder:
         write_jsonl(folder / "manifest" / "styles.jsonl", rows)
         if dev is not None:
