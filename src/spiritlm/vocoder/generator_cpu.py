@@ -5,8 +5,8 @@ convolutions reach. A transposed convolution is an ordinary one that gives the `
 channels side by side. Activations and residual sums are part of the convolutions (`row_convolution`).
 
 Few shapes are ever computed, whatever the length of the input: oneDNN compiles a kernel for each, and the hundred of
-them cost more than half a second of speech. Tiles have one size; what is shorter is filled up, and zero behind its end
-wherever a convolution reads it.
+them cost more than half a second of speech. Tiles have few sizes; what is shorter is filled up, and zero outside its
+ends wherever a convolution reads it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from torch import nn
 from spiritlm.row_convolution import RowConvolution, Rows
 from spiritlm.vocoder.generator import LAST_SLOPE, SLOPE, GeneratorShape
 
-TILE_ELEMENTS = 1 << 17  # of the rows that pass through a stage at once: 512 kB in float32
+TILE_ELEMENTS = 1 << 18  # of the rows that pass through a stage at once: 1 MB in float32
+OVERLAP = 45  # rows that a convolution computes twice for each tile, about
+CALLS = 280_000  # what calling a stage's convolutions costs, in rows times channels^2 that they compute meanwhile
 LEAST_ROWS = 2048  # that may do so however many channels they have: what is computed twice is less then
 SIZES = tuple(quarter << power for power in range(4, 15) for quarter in (4, 5, 6, 7))  # of tiles: 64, 80, 96, ...
 
@@ -41,9 +43,10 @@ class CpuGenerator:
             pre, post = generator.conv_pre, generator.conv_post
             self.first = RowConvolution(pre.weight, pre.bias, pre.padding[0], slope=SLOPE)
             self.stages = [
-                _Stage(up, generator.resblocks[i * kernels : (i + 1) * kernels]) for i, up in enumerate(generator.ups)
+                _Stage(up, generator.resblocks[i * kernels : (i + 1) * kernels], kernels if i else 1)
+                for i, up in enumerate(generator.ups)
             ]
-            self.last = RowConvolution(post.weight, post.bias, post.padding[0])
+            self.last = RowConvolution(post.weight / kernels, post.bias, post.padding[0])
 
     @torch.inference_mode()
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
@@ -55,44 +58,71 @@ class CpuGenerator:
 
 
 class _Stage:
-    """Rows [T, C] to [T * rate, C / 2], both behind their activations."""
+    """Rows [T, C] to [T * rate, C / 2], both behind their activations. What comes in is `given` times too large; the
+    results are sums over the residual blocks, not their mean: a leaky ReLU keeps factors."""
 
-    def __init__(self, up: nn.ConvTranspose1d, blocks: nn.ModuleList):
-        self.rate, self.up = up.stride[0], _side_by_side(up)
+    def __init__(self, up: nn.ConvTranspose1d, blocks: nn.ModuleList, given: int):
+        self.rate, self.up = up.stride[0], _side_by_side(up, given)
         self.blocks = [
             [
                 (
-                    RowConvolution(one.weight, one.bias, one.padding[0], one.dilation[0], slope=SLOPE),
-                    RowConvolution(two.weight, two.bias, two.padding[0]),
+                    RowConvolution(one.weight, one.bias, dilation=one.dilation[0], slope=SLOPE),
+                    RowConvolution(two.weight, two.bias),
                 )
                 for one, two in zip(block.convs1, block.convs2, strict=True)
             ]
             for block in blocks
         ]
-        self.reach = max(sum(one.reach + two.reach for one, two in block) for block in self.blocks)
+        self.reaches = [sum(one.reach + two.reach for one, two in block) for block in self.blocks]
 
     def __call__(self, x: Rows, slope: float) -> Rows:
         wide = _tiled(lambda tile, count: self.up(tile), x, self.up.reach, self.up.outputs)
         x = wide.reshape(len(x) * self.rate, -1)
-        return _tiled(lambda tile, count: self._mixed(tile, count, slope), x, self.reach, x.shape[1])
+        total, channels = x.shape
+        reach = max(self.reaches)
+        size = _tile_rows(total, TILE_ELEMENTS // channels, OVERLAP + CALLS // channels**2)
+        out = x.new_empty(total, channels)
+        for start in range(0, total, size):
+            before, after = max(0, reach - start), max(0, start + size + reach - total)
+            tile = x[max(0, start - reach) : start + size + reach]
+            if before or after:
+                tile = F.pad(tile, (0, 0, before, after))
+            stop = min(total, start + size)
+            out[start:stop] = self._mixed(tile, reach, start, total, slope)[: stop - start]
+        return out
 
-    def _mixed(self, x: Rows, count: int, slope: float) -> Rows:
-        """The activated mean of the residual blocks; rows from `count` on are behind the end."""
+    def _mixed(self, x: Rows, reach: int, start: int, total: int, slope: float) -> Rows:
+        """The activated sum of the residual blocks for the rows of x but the first and last `reach`, the first of which
+        is row `start` of `total`. Every convolution computes only the rows that the next ones need."""
         active = F.leaky_relu(x, SLOPE)
-        ready = torch.empty_like(x)
-        total = None
-        for block in self.blocks:
-            y = x.clone()
+        mixed = None
+        for block, margin in zip(self.blocks, self.reaches, strict=True):
+            y = _inside(x, reach - margin)
             for i, (one, two) in enumerate(block):
-                inner = one(torch._C._nn.leaky_relu(y, SLOPE, out=ready) if i else active)
-                inner[count:] = 0
+                inner = one(F.leaky_relu(y, SLOPE) if i else _inside(active, reach - margin))
+                margin -= one.reach
+                _clear_outside(inner, start - margin, total)
+                margin -= two.reach
+                y = _inside(y, one.reach + two.reach).clone()
                 two.add_to(y, inner)
-                y[count:] = 0
-            total = y if total is None else total.add_(y)
-        return F.leaky_relu_(total.div_(len(self.blocks)), slope)
+                _clear_outside(y, start - margin, total)
+            mixed = y if mixed is None else mixed.add_(y)
+        return F.leaky_relu_(mixed, slope)
 
 
-def _side_by_side(up: nn.ConvTranspose1d) -> RowConvolution:
+def _inside(x: Rows, margin: int) -> Rows:
+    return x[margin : len(x) - margin]
+
+
+def _clear_outside(x: Rows, first: int, total: int) -> None:
+    """Zero where x, whose first row is number `first`, is outside the `total` rows: convolutions pad with that."""
+    if first < 0:
+        x[:-first] = 0
+    if first + len(x) > total:
+        x[total - first :] = 0
+
+
+def _side_by_side(up: nn.ConvTranspose1d, given: int) -> RowConvolution:
     """The transposed convolution as one from [T, C] to [T, rate * C'], whose rows read one after the other are its
     outputs: position t * rate + r sums input t + m times tap r + padding - m * rate."""
     weight, rate, padding = up.weight.detach(), up.stride[0], up.padding[0]
@@ -104,13 +134,14 @@ def _side_by_side(up: nn.ConvTranspose1d) -> RowConvolution:
             tap = r + padding - m * rate
             if 0 <= tap < kernel:
                 wide[r, :, :, m + reach] = weight[:, :, tap].t()
-    return RowConvolution(wide.flatten(0, 1), up.bias.repeat(rate), reach)
+    return RowConvolution(wide.flatten(0, 1) / given, up.bias.repeat(rate), reach)
 
 
 def _tiled(run: Callable[[Rows, int], Rows], x: Rows, reach: int, channels: int) -> Rows:
     """`run(tile, count)` over tiles of x [T, C], whose first `count` rows are within it, to [T, channels]."""
     total = len(x)
-    rows = _tile_rows(total, reach, max(LEAST_ROWS, TILE_ELEMENTS // max(channels, x.shape[1])))
+    most = max(LEAST_ROWS, TILE_ELEMENTS // max(channels, x.shape[1]))
+    rows = 2 * reach + _tile_rows(total, most, 2 * reach)
     if total <= rows:
         return run(F.pad(x, (0, 0, 0, rows - total)), total)[:total]
     out, size = x.new_empty(total, channels), rows - 2 * reach
@@ -122,13 +153,8 @@ def _tiled(run: Callable[[Rows, int], Rows], x: Rows, reach: int, channels: int)
     return out
 
 
-def _tile_rows(total: int, reach: int, most: int) -> int:
-    """Rows of a tile, one of few numbers up to `most` (or what the reach needs), so that all tiles together have the
-    fewest rows; the larger of equal ones."""
-    most = max(most, 4 * reach)
-    sizes = [size for size in SIZES if size <= most and size > 3 * reach] or [-(-most // SIZES[0]) * SIZES[0]]
-
-    def rows_of_all(size: int) -> int:
-        return size if total <= size else size * -(-total // (size - 2 * reach))
-
-    return min(sizes, key=lambda size: (rows_of_all(size), -size))
+def _tile_rows(total: int, most: int, more: int) -> int:
+    """Rows of a tile, one of few numbers up to `most`, so that all tiles together cost the least when each costs as
+    much as `more` rows besides; the larger of equal ones."""
+    sizes = [size for size in SIZES if size <= most] or [SIZES[0]]
+    return min(sizes, key=lambda size: ((size + more) * -(-total // size), -size))
