@@ -168,6 +168,26 @@ def test_generate(model):
     assert all(isinstance(o.content, str) == (o.content_type is ContentType.TEXT) for o in outputs)
 
 
+def test_whatever_was_written_is_heard(model, monkeypatch):
+    """An Expressive vocoder needs pitch and style; a model may end at once, or write units alone."""
+    heard = []
+    monkeypatch.setattr(model, "_given", Speech())
+    monkeypatch.setattr(Speech, "decode", lambda self, text, speaker_id: heard.append(text) or decoder(text))
+    monkeypatch.delitem(model.__dict__, "speech_tokenizer", raising=False)
+    assert len(model._speech("[Speech][Hu1]", 2, "")) == len(model._speech("[Speech][Hu1]", 2, "[St1][Pi2]")) == 0
+    assert not heard
+    prompt = "[Speech][St1][Pi4][Hu3][Pi2][Hu1][St2]"
+    for before, text in (
+        (prompt, "[Hu5]"),
+        ("[Text]a[Speech]", "[Hu5]"),
+        (prompt, "[St3][Hu5]"),
+        (prompt, "[Pi1][Hu5]"),
+    ):
+        assert len(model._speech(before, 2, text)) == 640
+    expected = ["[St2][Pi2][Hu5]", "[Pi0][Hu5]", "[Pi2][St3][Hu5]", "[Pi1][Hu5]"]
+    assert heard == (expected if model.expressive else ["[Hu5]", "[Hu5]", "[St3][Hu5]", "[Pi1][Hu5]"])
+
+
 @pytest.mark.parametrize("model", [True], ids=["expressive"], indirect=True)
 def test_the_seed_leaves_other_random_numbers_alone(model):
     torch.manual_seed(7)

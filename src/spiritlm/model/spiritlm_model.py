@@ -19,8 +19,10 @@ import copy
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
+
+import numpy as np
 
 from spire.decoding.settings import Settings
 from spire.errors import UserError
@@ -29,6 +31,7 @@ from spiritlm.model.content import ContentType, GenerationInput, GenerationOutpu
 from spiritlm.model.outputs import decode_outputs
 from spiritlm.model.prompts import build_prompt
 from spiritlm.model.vocabulary import UnitIds, banned_ids
+from spiritlm.unit_strings import string_to_units
 
 __all__ = ["ContentType", "GenerationInput", "GenerationOutput", "OutputModality", "Spiritlm"]
 MAX_NEW_TOKENS = 200  # where neither the model nor the caller says
@@ -192,11 +195,21 @@ class Spiritlm:
         results = []
         for prompt, ids in zip(prompts, self._new_ids(prompts, config, banned, seeds), strict=True):
             written = self.tokenizer.decode(ids, skip_special_tokens=True)
-            outputs = decode_outputs(written, prompt, modality, lambda text: self._speech(text, speaker_id))
+            outputs = decode_outputs(written, prompt, modality, partial(self._speech, prompt, speaker_id))
             results.append((outputs, prompt) if return_prompt else outputs)
         return results
 
-    def _speech(self, text: str, speaker_id: int):
+    def _speech(self, prompt: str, speaker_id: int, text: str) -> np.ndarray:
+        """The samples of what was written behind `prompt`, whatever it was: none where there is no phonetic unit; without
+        pitch an Expressive voice takes the pitch that the prompt ended with (0 where it has none either)."""
+        units = string_to_units(text)
+        if not units["hubert"]:
+            return np.zeros(0, np.float32)
+        if self.expressive and "pitch" not in units:
+            before = string_to_units(f"{prompt}[Hu0]")
+            pitch = f"[Pi{before['pitch'].split()[-1]}]" if "pitch" in before else "[Pi0]"
+            style = f"[St{before['style'].split()[-1]}]" if "style" in before and "style" not in units else ""
+            text = style + pitch + text
         return self.speech_tokenizer.decode(text, speaker_id=speaker_id)
 
     def _config(self, given: object | None, changes: dict[str, object]):
