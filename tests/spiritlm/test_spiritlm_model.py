@@ -208,6 +208,10 @@ def test_wrong_requests_are_refused(model, tmp_path, monkeypatch):
     monkeypatch.setenv("SPIRITLM_CHECKPOINTS_DIR", str(tmp_path))
     with pytest.raises(UserError, match="no such checkpoint"):
         Spiritlm("spirit-lm-base-7b")
+    (tmp_path / "spiritlm_model/mine").mkdir(parents=True)
+    with pytest.raises(UserError, match="no model 'spirit-lm-base-7b'") as refused:
+        Spiritlm("spirit-lm-base-7b")
+    assert "there: mine" in refused.value.hint
     with pytest.raises(UserError, match="no speech units"):
         UnitIds.from_vocabulary({"a": 0}, "model")
     with pytest.raises(UserError, match="in a row"):

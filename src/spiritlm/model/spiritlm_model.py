@@ -73,7 +73,7 @@ class Spiritlm:
             raise UserError(f"unknown dtype {dtype!r}", hint="bfloat16, float32 or float16")
         path = Path(name)
         if not path.is_dir():
-            path = checkpoints.checkpoint(f"{checkpoints.MODELS}/{name}", folder)
+            path = _named(str(name), folder)
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         if (path / "tokenizer.model").is_file() and not (path / "tokenizer.json").is_file():
@@ -200,8 +200,8 @@ class Spiritlm:
         return results
 
     def _speech(self, prompt: str, speaker_id: int, text: str) -> np.ndarray:
-        """The samples of what was written behind `prompt`, whatever it was: none where there is no phonetic unit; without
-        pitch an Expressive voice takes the pitch that the prompt ended with (0 where it has none either)."""
+        """The samples of what was written behind `prompt`, whatever it was: none where there is no phonetic unit;
+        without pitch an Expressive voice takes the pitch that the prompt ended with (0 where it has none either)."""
         units = string_to_units(text)
         if not units["hubert"]:
             return np.zeros(0, np.float32)
@@ -297,6 +297,15 @@ class Spiritlm:
                 logits_processor=LogitsProcessorList([hold]),
             )
         return tuple(i for i in out[0, given.shape[1] :].tolist() if i not in self._ends(config))
+
+
+def _named(name: str, folder: str | Path | None) -> Path:
+    """The folder of a model's name; UserError names those that are there, where it is not."""
+    models = checkpoints.checkpoints_folder(folder) / checkpoints.MODELS
+    if not (models / name).is_dir() and models.is_dir():
+        there = sorted(path.name for path in models.iterdir() if path.is_dir())
+        raise UserError(f"{models}: no model {name!r}", hint=f"there: {' '.join(there) or 'none'}; or give a path")
+    return checkpoints.checkpoint(f"{checkpoints.MODELS}/{name}", folder)
 
 
 @contextmanager
