@@ -165,6 +165,19 @@ def test_runs_do_not_depend_on_the_number_of_processes(made, model, tmp_path):
     assert generate(*arguments, tmp_path / "two", Ranks(0, 2)) == whole
 
 
+def test_parts_of_another_model_in_the_same_place_are_not_kept(made, model, tmp_path):
+    shutil.copytree(model, tmp_path / "model")
+    part, found = tmp_path / "out.parts" / "part.00002-of-00002.json", []
+    for changed in (False, True):
+        if changed:
+            weights = tmp_path / "model" / "model.safetensors"
+            weights.write_bytes(weights.read_bytes()[:-2] + b"\x01\x02")
+        arguments = (Writer(tmp_path / "model"), read_items(made), [], spoken_of(made), Setup("s-s", max_new=4))
+        assert generate(*arguments, tmp_path / "out", Ranks(1, 2)) is None
+        found.append(json.loads(part.read_text())["of"])
+    assert found[0] != found[1]
+
+
 def test_missing_ids_are_wrong(made):
     items = read_items(made)
     rows = [{"id": 0, "pred": "amused"}, {"id": "1", "pred": "negative"}, {"id": "4", "pred": "Neutral"}]

@@ -75,8 +75,11 @@ def answer_all(
             for (name, _, dropped), w in zip(part, found, strict=True)
         ]
 
+    ranks = ranks or Ranks()
     settings = {**asdict(setup), **how, **writer.identity, "model": str(writer.folder)}
-    return shared(asked, compute, out, settings, ranks or Ranks())
+    if ranks.world > 1:
+        settings["weights"] = writer.weights
+    return shared(asked, compute, out, settings, ranks)
 
 
 def write_answers(

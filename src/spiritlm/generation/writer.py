@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from spire.decoding.answers import cut_at
@@ -82,6 +83,11 @@ class Writer:
         self.identity = dict(self.backend.identity)
         self._unknown = named.get("<unk>")
 
+    @cached_property
+    def weights(self) -> str:
+        """The digest of the model's weights, read once."""
+        return model_digest(self.folder)
+
     def encode(self, prompt: str) -> list[int]:
         """The ids of a prompt behind one `<s>`."""
         return self.vocabulary.encode(prompt, bos=True)
@@ -124,7 +130,7 @@ class Writer:
     def _answers(self, ids: list[list[int]], settings: Settings, work: str | Path | None, progress) -> list[Answer]:
         if work is None:
             return self.backend.generate(ids, settings, None, progress)
-        made_by = {**self.identity, "model": model_digest(self.folder)}
+        made_by = {**self.identity, "model": self.weights}
         earlier = [Path(d) / Path(work).name for d in os.environ.get("DUCTTAPE_PREVIOUS", "").splitlines() if d.strip()]
         with Work(work, settings, made_by, earlier) as journal:
             return self.backend.generate(ids, settings, journal, progress)

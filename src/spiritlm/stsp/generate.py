@@ -67,7 +67,10 @@ def generate(
     direction needs, too few examples.
     """
     expressive = writer.ids.expressive
+    ranks = ranks or Ranks()
     settings = {**asdict(setup), **writer.identity, "model": str(writer.folder)}
+    if ranks.world > 1:
+        settings["weights"] = writer.weights
     asked: list[tuple[int, str, str, int]] = []  # run, id, prompt, examples left out
     for run in range(setup.runs):
         solved = examples(chosen(shots, setup.shots, setup.seed + run), spoken, expressive)
@@ -75,7 +78,7 @@ def generate(
             own = question(item, spoken, setup.direction, expressive)
             whole, dropped = prompt(solved, own, lambda text: writer.fits(text, setup.max_new))
             asked.append((run, item.id, whole, dropped))
-    return shared(asked, lambda part: _written(writer, part, setup), out, settings, ranks or Ranks())
+    return shared(asked, lambda part: _written(writer, part, setup), out, settings, ranks)
 
 
 def _written(writer: Writer, asked: Sequence[tuple[int, str, str, int]], setup: Setup) -> list[dict]:
