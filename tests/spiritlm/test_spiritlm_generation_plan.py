@@ -84,6 +84,7 @@ def test_the_released_models_are_evaluated_without_training(tmp_path):
 TAPE = """global {{
   ducttape_experimental_packages=true
   ducttape_experimental_submitters=true
+  spiritlm_evaluated_model=$model@spiritlm_train
   {more}
 }}
 task spiritlm_train > model {{ cp -r {here}/model model; }}
