@@ -125,7 +125,12 @@ class Speech:
 @pytest.fixture(scope="module", params=[False, True], ids=["base", "expressive"])
 def model(request, tmp_path_factory):
     folder = write_model(tmp_path_factory.mktemp("model"), request.param)
-    return Spiritlm(folder, device="cpu", dtype="float32", speech_tokenizer=Speech())
+    names = (
+        {"device": torch.device("cpu"), "dtype": torch.float32}
+        if request.param
+        else {"device": "cpu", "dtype": "float32"}
+    )
+    return Spiritlm(folder, **names, speech_tokenizer=Speech())
 
 
 INPUTS = [("text", "abc"), ("SPEECH", "file.wav"), ("text", "d")]

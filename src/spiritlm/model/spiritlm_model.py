@@ -42,18 +42,18 @@ _DTYPES = {"bfloat16": "bf16", "float32": "fp32", "float16": "fp16"}
 class Spiritlm:
     """A model by its released name or by the path of its folder; Expressive when its vocabulary has pitch and style.
 
-    device: cpu, cuda, cuda:1, or auto; dtype: bfloat16 (as released), float32, float16. folder: the checkpoints, by
-    default `spiritlm.checkpoints`'s place. speech_tokenizer: one to use in place of the released. backend:
-    transformers, or vllm (`tensor_parallel` GPUs, prompts with their outputs up to `max_length` ids, 0 for what the
-    model has). rows: the largest batch. UserError: a checkpoint is missing or is no SpiRit-LM, the package of the
-    backend is not installed.
+    device: cpu, cuda, cuda:1, or auto; dtype: bfloat16 (as released), float32, float16; or torch's own of these.
+    folder: the checkpoints, by default `spiritlm.checkpoints`'s place. speech_tokenizer: one to use in place of the
+    released. backend: transformers, or vllm (`tensor_parallel` GPUs, prompts with their outputs up to `max_length` ids,
+    0 for what the model has). rows: the largest batch. UserError: a checkpoint is missing or is no SpiRit-LM, the
+    package of the backend is not installed.
     """
 
     def __init__(
         self,
         name: str | Path,
-        device: str = "auto",
-        dtype: str = "bfloat16",
+        device: object = "auto",
+        dtype: object = "bfloat16",
         folder: str | Path | None = None,
         speech_tokenizer: object | None = None,
         backend: str = "transformers",
@@ -69,6 +69,7 @@ class Spiritlm:
             raise UserError("transformers is not installed", hint="pip install -r requirements-spiritlm.txt") from e
         if backend not in ("transformers", "vllm"):
             raise UserError(f"unknown backend {backend!r}", hint="transformers or vllm")
+        device, dtype = str(device or "auto"), str(dtype).removeprefix("torch.")
         if dtype not in _DTYPES:
             raise UserError(f"unknown dtype {dtype!r}", hint="bfloat16, float32 or float16")
         path = Path(name)
