@@ -56,6 +56,18 @@ def test_comprehension_beside_the_published_numbers():
     assert cell(table, ours, "sWUGGY, speech").cells == (("base", "comprehension", "wuggy", "s-s", "accuracy"),)
 
 
+def test_parts_of_a_test_set_are_no_columns():
+    more = [
+        measured("base", "comprehension", name, "s-s", metric, right(60))
+        for name in ("wuggy_oov", "blimp_npi_licensing", "sc_twist")
+        for metric in ("accuracy", "accuracy_raw")
+    ]
+    for name in ("comprehension", "normalization", "ablations"):
+        table, _ = built(name, comprehension() + more)
+        titles = [column.title for column in table.columns]
+        assert "sc twist, speech to speech" in titles and not any("oov" in t or "licensing" in t for t in titles)
+
+
 def test_generated_sets_have_no_differences_and_say_so():
     table, rows = built("comprehension", comprehension(), generated=True)
     assert not [label for (label, *_) in rows if "minus" in label]

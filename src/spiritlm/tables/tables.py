@@ -24,6 +24,8 @@ MAIN = ("base", "expressive")
 PER_TOKEN, RAW = "accuracy", "accuracy_raw"
 DIRECTIONS = {"t-t": "text to text", "t-s": "text to speech", "s-s": "speech to speech", "s-t": "speech to text"}
 CHANCE = "Guessing scores 50 % (MMLU 25 %)."
+SUBSETS = ("wuggy_", "blimp_")
+"""Parts of test sets, by how often a word is written or what is wrong with a sentence: measured, but no columns."""
 SHOTS = re.compile(r"(?P<name>.+)_(?P<shots>[0-9]+)shot")
 SOURCES = {
     "original": "original audio",
@@ -217,7 +219,7 @@ def _columns(
         asked.append(Asked(column.key, column.title, metric_of(column.cells[0][0])))
     covered = {part for of_column in parts.values() for part in of_column}
     for test_set, direction in measured:
-        if (test_set, direction) not in covered:
+        if (test_set, direction) not in covered and not test_set.startswith(SUBSETS):
             key = f"{test_set}.{direction}"
             parts[key] = [(test_set, direction)]
             title = f"{test_set.replace('_', ' ')}, {DIRECTIONS[direction]}"
