@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import torch
 
-Rows = torch.Tensor  # [positions, channels] float32, contiguous
+Rows = torch.Tensor  # [positions, channels] float32 or bfloat16, contiguous
 
 
 class RowConvolution:
     """Rows [T, in] to [T + 2 padding - dilation (kernel - 1), out], from a weight [out, in / groups, kernel] and a bias
-    [out], which are copied; for about `rows` rows. `slope`: of the leaky ReLU behind it, None for none; or `then`: the
-    name of another function that oneDNN appends."""
+    [out], which are copied; for about `rows` rows, all in `dtype` (sums are float32 even in bfloat16). `slope`: of the
+    leaky ReLU behind it, None for none; or `then`: the name of another function that oneDNN appends."""
 
     def __init__(
         self,
@@ -26,20 +26,21 @@ class RowConvolution:
         rows: int = 256,
         slope: float | None = None,
         then: str = "none",
+        dtype: torch.dtype = torch.float32,
     ):
         self.outputs, self.groups = len(weight), groups
         self.inputs, self.kernel = weight.shape[1] * groups, weight.shape[2]
         self.padding, self.dilation = [0, padding], [1, dilation]
         self.then = (then, []) if slope is None else ("leaky_relu", [slope])
         self.weight = torch.ops.mkldnn._reorder_convolution_weight(
-            weight.detach().float()[:, :, None],
+            weight.detach().to(dtype)[:, :, None],
             self.padding,
             [1, 1],
             self.dilation,
             groups,
             [1, self.inputs, 1, rows],
         )
-        self.bias = bias.detach().float().clone()
+        self.bias = bias.detach().to(dtype, copy=True)
 
     @property
     def reach(self) -> int:

@@ -171,12 +171,18 @@ def spiritlm_base(
     vocoder: bool = True,
     wrap_blanks: bool = True,
     seed: int = 0,
+    dtype: str = "float32",
 ) -> SpeechTokenizer:
     """The Base tokenizer: phonetic units only. folder: the checkpoints, by default `spiritlm.checkpoints`'s place;
-    device: cpu, cuda, cuda:1, or auto. A new object each time. UserError: a checkpoint is missing or broken."""
+    device: cpu, cuda, cuda:1, or auto. A new object each time. UserError: a checkpoint is missing or broken.
+
+    dtype "bfloat16": HuBERT, the style classifier's encoder and the vocoder multiply rounded numbers, which is faster
+    on GPUs and on processors with such products (AVX512_BF16, AMX), but changes some units
+    (benchmarks/results/spiritlm-*.md). Pitch stays float32.
+    """
     device = _device(device)
-    hubert, quantizer = _phonetic(folder, device, wrap_blanks)
-    voice = Vocoder(checkpoints.checkpoint(checkpoints.VOCODER_BASE, folder), device) if vocoder else None
+    hubert, quantizer = _phonetic(folder, device, wrap_blanks, dtype)
+    voice = Vocoder(checkpoints.checkpoint(checkpoints.VOCODER_BASE, folder), device, dtype) if vocoder else None
     return SpeechTokenizer(
         hubert, quantizer, voice, default_speaker=default_speaker, default_style=default_style, seed=seed
     )
@@ -191,28 +197,29 @@ def spiritlm_expressive(
     wrap_blanks: bool = True,
     seed: int = 0,
     fcpe_weights: str | Path | None = None,
+    dtype: str = "float32",
 ) -> SpeechTokenizer:
     """The Expressive tokenizer: phonetic, pitch and style units. f0_backend: fcpe or pyaapt; others as for Base."""
     device = _device(device)
     pitch = checkpoints.checkpoint(checkpoints.PITCH, folder)
     style = checkpoints.checkpoint(checkpoints.STYLE, folder)
-    hubert, quantizer = _phonetic(folder, device, wrap_blanks)
-    voice = Vocoder(checkpoints.checkpoint(checkpoints.VOCODER_EXPRESSIVE, folder), device) if vocoder else None
+    hubert, quantizer = _phonetic(folder, device, wrap_blanks, dtype)
+    voice = Vocoder(checkpoints.checkpoint(checkpoints.VOCODER_EXPRESSIVE, folder), device, dtype) if vocoder else None
     return SpeechTokenizer(
         hubert,
         quantizer,
         voice,
         PitchTokenizer(pitch, f0_backend, device, fcpe_weights),
-        StyleTokenizer(style, device),
+        StyleTokenizer(style, device, dtype),
         default_speaker=default_speaker,
         seed=seed,
     )
 
 
-def _phonetic(folder: str | Path | None, device: str, wrap: bool) -> tuple[Hubert25, Quantizer]:
+def _phonetic(folder: str | Path | None, device: str, wrap: bool, dtype: str) -> tuple[Hubert25, Quantizer]:
     hubert = checkpoints.checkpoint(checkpoints.HUBERT, folder)
     quantizer = open_quantizer(checkpoints.checkpoint(checkpoints.QUANTIZER, folder), wrap, device)
-    return Hubert25(hubert, device=device), quantizer
+    return Hubert25(hubert, device=device, dtype=dtype), quantizer
 
 
 def _device(name: str) -> str:

@@ -64,19 +64,20 @@ class StyleTokenizer:
         else:
             self._engine = PackedHubert(encoder, where, numbers, release=True)
 
+    @torch.inference_mode()
     def projected(self, wav: np.ndarray) -> torch.Tensor:
         """float32 [N] at 16 kHz to float32 [T, classifier_proj_size]."""
-        return self._projected([wav])[0]
+        return self.head["projector"](self._states([wav])[0].to(self.device))
 
-    @torch.inference_mode()
-    def _projected(self, wavs: Sequence[np.ndarray]) -> list[torch.Tensor]:
-        """`projected` of each: its frames depend on it alone, but short ones share the reading of the weights."""
-        found = [torch.zeros(0, self.head["projector"].out_features, device=self.device) for _ in wavs]
+    def _states(self, wavs: Sequence[np.ndarray]) -> list[torch.Tensor]:
+        """The encoder's last states [T, d] of each, which depend on it alone, but short ones share the reading of the
+        weights."""
+        found = [torch.zeros(0, self.shape.hidden_size) for _ in wavs]
         heard = [i for i, wav in enumerate(wavs) if self.shape.frames(len(wav))]
         for pack in packed(heard, [self.shape.frames(len(wavs[i])) for i in heard], self._engine.rows):
             states = self._engine.features([np.ascontiguousarray(normalize_wav(wavs[i])) for i in pack])
             for i, frames in zip(pack, states, strict=True):
-                found[i] = self.head["projector"](torch.from_numpy(frames).to(self.device))
+                found[i] = torch.from_numpy(frames)
         return found
 
     def units(self, wav: np.ndarray) -> np.ndarray:
@@ -85,15 +86,16 @@ class StyleTokenizer:
 
     def units_of_many(self, wavs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """`units` of each."""
-        return list(map(self._classified, self._projected(wavs)))
+        return list(map(self._classified, self._states(wavs)))
 
     @torch.inference_mode()
-    def _classified(self, projected: torch.Tensor) -> np.ndarray:
-        chunks = projected.split(FRAMES)
-        means = [chunk.mean(dim=0) for chunk in chunks if len(chunk)]
+    def _classified(self, states: torch.Tensor) -> np.ndarray:
+        # The projector is linear: the mean of its outputs is its output of the mean.
+        means = [chunk.mean(dim=0) for chunk in states.split(FRAMES) if len(chunk)]
         if not means:
             return np.zeros(0, np.int32)
-        return self.head["classifier"](torch.stack(means)).argmax(dim=1).int().cpu().numpy()
+        projected = self.head["projector"](torch.stack(means).to(self.device))
+        return self.head["classifier"](projected).argmax(dim=1).int().cpu().numpy()
 
 
 def packed(items: Sequence[int], sizes: Sequence[int], most: int) -> Iterator[list[int]]:

@@ -60,5 +60,22 @@ def test_any_length(monkeypatch, name, elements):
             assert torch.equal(found, tiled(x))
 
 
+@pytest.mark.skipif(not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="this CPU has no bfloat16 in oneDNN")
+def test_bfloat16():
+    """Rounded by about 1 in 256 in each layer, while the samples themselves are not."""
+    torch.manual_seed(2)
+    plain = Generator(SHAPES["even"]).eval()
+    with torch.no_grad():
+        for parameter in plain.parameters():
+            parameter.mul_(3)
+    rounded = generator_cpu.CpuGenerator(plain, torch.bfloat16)
+    x = torch.randn(1, 6, 40)
+    with torch.inference_mode():
+        expected, found = plain(x), rounded(x)
+    assert found.dtype == torch.float32 and not torch.equal(found, found.bfloat16().float())
+    error = (found - expected).std() / expected.std()
+    assert 1e-5 < error < 0.03
+
+
 def test_what_does_not_fit():
     assert not generator_cpu.fits(GeneratorShape(6, 32, (4, 2), (7, 4), *BLOCKS, 8))

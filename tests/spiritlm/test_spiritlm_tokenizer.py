@@ -26,7 +26,7 @@ def folder(tmp_path_factory):
 def layer_3():
     """Layer 3 of 4 stands for layer 11 of 12."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(speech_tokenizer, "Hubert25", lambda path, device: Hubert25(path, 3, device))
+        patch.setattr(speech_tokenizer, "Hubert25", lambda path, **named: Hubert25(path, 3, **named))
         yield
 
 
@@ -112,3 +112,21 @@ def test_missing_checkpoints_name_the_page(tmp_path, monkeypatch):
         assert "spirit-lm-downloads" in error.value.hint and "SPIRITLM_CHECKPOINTS_DIR" in error.value.hint
     with pytest.raises(UserError, match="device"):
         spiritlm_base(device="abacus")
+
+
+@pytest.mark.skipif(not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="this CPU has no bfloat16 in oneDNN")
+def test_bfloat16_reaches_all_parts_but_pitch(folder, base):
+    rounded = spiritlm_base(device="cpu", folder=folder, dtype="bfloat16")
+    samples = wav("s2")
+    (expected,), (found,) = base.hubert.features([samples]), rounded.hubert.features([samples])
+    assert not np.array_equal(found, expected)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=0.05 * np.abs(expected).max())
+    code = {"hubert": base.encode_units(samples)["hubert"]}
+    expected, found = (t.decode(code, dur_pred=False) for t in (base, rounded))
+    assert expected.shape == found.shape and not np.array_equal(found, expected)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=0.05 * np.abs(expected).max())
+
+
+def test_a_wrong_dtype_is_refused(folder):
+    with pytest.raises(UserError, match="unknown dtype 'float16'"):
+        spiritlm_base(device="cpu", folder=folder, dtype="float16")

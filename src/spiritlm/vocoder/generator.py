@@ -112,7 +112,8 @@ class Generator(nn.Module):
         for i, up in enumerate(self.ups):
             x = up(F.leaky_relu(x, SLOPE))
             x = sum(block(x) for block in self.resblocks[i * kernels : (i + 1) * kernels]) / kernels
-        return torch.tanh(self.conv_post(F.leaky_relu(x, LAST_SLOPE)))[:, 0]
+        # Samples may be made in float32 of what was computed in bfloat16.
+        return torch.tanh(self.conv_post(F.leaky_relu(x, LAST_SLOPE).to(self.conv_post.weight.dtype)))[:, 0]
 
 
 class DurationPredictor(nn.Module):

@@ -34,40 +34,42 @@ def fits(shape: GeneratorShape) -> bool:
 
 
 class CpuGenerator:
-    """[1, model_in_dim, T] to [1, T * code_hop_size] by the weights of `generator`, which are copied."""
+    """[1, model_in_dim, T] to [1, T * code_hop_size] float32 by the weights of `generator`, which are copied. In
+    bfloat16 all is rounded but the last convolution, which makes samples in float32."""
 
-    def __init__(self, generator: nn.Module):
+    def __init__(self, generator: nn.Module, dtype: torch.dtype = torch.float32):
+        self.dtype = dtype
         shape = generator.shape
         kernels = len(shape.resblock_kernel_sizes)
         with torch.inference_mode():
             pre, post = generator.conv_pre, generator.conv_post
-            self.first = RowConvolution(pre.weight, pre.bias, pre.padding[0], slope=SLOPE)
+            self.first = RowConvolution(pre.weight, pre.bias, pre.padding[0], slope=SLOPE, dtype=dtype)
             self.stages = [
-                _Stage(up, generator.resblocks[i * kernels : (i + 1) * kernels], kernels if i else 1)
+                _Stage(up, generator.resblocks[i * kernels : (i + 1) * kernels], kernels if i else 1, dtype)
                 for i, up in enumerate(generator.ups)
             ]
             self.last = RowConvolution(post.weight / kernels, post.bias, post.padding[0])
 
     @torch.inference_mode()
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        rows = x[0].t().contiguous()
+        rows = x[0].t().to(self.dtype).contiguous()
         rows = _tiled(lambda tile, count: self.first(tile), rows, self.first.reach, self.first.outputs)
         for i, stage in enumerate(self.stages):
             rows = stage(rows, LAST_SLOPE if i == len(self.stages) - 1 else SLOPE)
-        return torch.tanh(_tiled(lambda tile, count: self.last(tile), rows, self.last.reach, 1)).t()
+        return torch.tanh(_tiled(lambda tile, count: self.last(tile), rows.float(), self.last.reach, 1)).t()
 
 
 class _Stage:
     """Rows [T, C] to [T * rate, C / 2], both behind their activations. What comes in is `given` times too large; the
     results are sums over the residual blocks, not their mean: a leaky ReLU keeps factors."""
 
-    def __init__(self, up: nn.ConvTranspose1d, blocks: nn.ModuleList, given: int):
-        self.rate, self.up = up.stride[0], _side_by_side(up, given)
+    def __init__(self, up: nn.ConvTranspose1d, blocks: nn.ModuleList, given: int, dtype: torch.dtype):
+        self.rate, self.up = up.stride[0], _side_by_side(up, given, dtype)
         self.blocks = [
             [
                 (
-                    RowConvolution(one.weight, one.bias, dilation=one.dilation[0], slope=SLOPE),
-                    RowConvolution(two.weight, two.bias),
+                    RowConvolution(one.weight, one.bias, dilation=one.dilation[0], slope=SLOPE, dtype=dtype),
+                    RowConvolution(two.weight, two.bias, dtype=dtype),
                 )
                 for one, two in zip(block.convs1, block.convs2, strict=True)
             ]
@@ -122,7 +124,7 @@ def _clear_outside(x: Rows, first: int, total: int) -> None:
         x[total - first :] = 0
 
 
-def _side_by_side(up: nn.ConvTranspose1d, given: int) -> RowConvolution:
+def _side_by_side(up: nn.ConvTranspose1d, given: int, dtype: torch.dtype) -> RowConvolution:
     """The transposed convolution as one from [T, C] to [T, rate * C'], whose rows read one after the other are its
     outputs: position t * rate + r sums input t + m times tap r + padding - m * rate."""
     weight, rate, padding = up.weight.detach(), up.stride[0], up.padding[0]
@@ -134,7 +136,7 @@ def _side_by_side(up: nn.ConvTranspose1d, given: int) -> RowConvolution:
             tap = r + padding - m * rate
             if 0 <= tap < kernel:
                 wide[r, :, :, m + reach] = weight[:, :, tap].t()
-    return RowConvolution(wide.flatten(0, 1) / given, up.bias.repeat(rate), reach)
+    return RowConvolution(wide.flatten(0, 1) / given, up.bias.repeat(rate), reach, dtype=dtype)
 
 
 def _tiled(run: Callable[[Rows, int], Rows], x: Rows, reach: int, channels: int) -> Rows:

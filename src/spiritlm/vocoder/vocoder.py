@@ -17,6 +17,7 @@ from torch import nn
 
 from spire.errors import UserError
 from spire.units.hubert_parts import packs
+from spire.units.placement import place
 from spiritlm.unit_strings import ids_of
 from spiritlm.vocoder.generator import TILE, DurationPredictor, Generator, GeneratorShape, durations
 from spiritlm.vocoder.generator_cpu import CpuGenerator, fits
@@ -33,9 +34,10 @@ Units = str | Sequence[int] | np.ndarray | torch.Tensor
 
 
 class Vocoder(nn.Module):
-    """The vocoder of a folder, on `device`. `speakers` and `styles` are the names in its text files."""
+    """The vocoder of a folder, on `device`. `speakers` and `styles` are the names in its text files. dtype: float32, or
+    bfloat16 for the generator but its last convolution; durations do not depend on it."""
 
-    def __init__(self, folder: str | Path, device: str | torch.device = "cpu"):
+    def __init__(self, folder: str | Path, device: str | torch.device = "cpu", dtype: str = "float32"):
         super().__init__()
         path = Path(folder) / "config.json"
         try:
@@ -75,10 +77,14 @@ class Vocoder(nn.Module):
         fill(self, {named(key): value for key, value in tensors.items()}, folder)
         self.device = torch.device(device)
         self.to(self.device)
+        numbers = place(nn.Identity(), str(self.device), dtype)[2]
         if packs(self.device) and fits(self.shape):
             plain = self.generator
             del self.generator
-            self.generator = CpuGenerator(plain)
+            self.generator = CpuGenerator(plain, numbers)
+        else:
+            self.generator.to(numbers).conv_post.float()
+        self._numbers = numbers
 
     @property
     def expressive(self) -> bool:
@@ -129,7 +135,7 @@ class Vocoder(nn.Module):
         for first, last, own in self.shape.spans(len(ids["hubert"]), tile):
             with torch.inference_mode():
                 embedded = [table(rows[name][first:last]) for name, table in self.tables.items()]
-                samples = self.generator(torch.cat(embedded, dim=1).t()[None])[0]
+                samples = self.generator(torch.cat(embedded, dim=1).t()[None].to(self._numbers))[0]
             yield samples[own].float().cpu().numpy()
 
     def _frames(
