@@ -107,7 +107,7 @@ def test_the_loss_falls_and_the_discriminators_learn_to_tell(corpus, recipe, tmp
             assert all((p == q).all() for p, q in zip(engine.discriminators.parameters(), untouched, strict=True))
         if step >= 20:
             told.append(float(losses.sums[4 * 4 + 1]))
-            assert losses.counts.tolist()[1::4] == [1, 1, 1, 1, 1, 1, 0, 0, 0]
+            assert losses.counts.tolist()[1::4] == [1, 1, 1, 1, 1, 1, 0, 0, 0, 0]
     assert np.mean(mels[-5:]) < 0.7 * np.mean(mels[:5])
     assert np.mean(durations[-5:]) < 0.5 * np.mean(durations[:5])
     assert np.mean(told[-5:]) < 0.9 * told[0]
@@ -116,7 +116,7 @@ def test_the_loss_falls_and_the_discriminators_learn_to_tell(corpus, recipe, tmp
 def test_spectra_first(corpus, recipe, tmp_path):
     """Before waveforms the first stages alone learn; what reads their spectra is not written."""
     content = json.loads(recipe.read_text())
-    content["losses"] |= {"envelope": 10, "envelope_stages": 1, "periodicity": 5, "shifted": 5}
+    content["losses"] |= {"envelope": 10, "envelope_stages": 1, "periodicity": 5, "shifted": 5, "pulses": 5}
     path = tmp_path / "recipe.json"
     path.write_text(json.dumps(content))
     engine, source = engine_and_source(corpus, path, tmp_path, joined=31)
@@ -131,7 +131,7 @@ def test_spectra_first(corpus, recipe, tmp_path):
     moved = [(p - q).abs().max() for p, q in zip(engine.model.generator.ups[1:].parameters(), late, strict=True)]
     assert max(moved) < 1e-2  # by weight decay
     losses = engine.forward_backward(next(source))
-    assert losses.counts.tolist()[1::4] == [1, 1, 0, 0, 0, 1, 1, 1, 1]
+    assert losses.counts.tolist()[1::4] == [1, 1, 0, 0, 0, 1, 1, 1, 1, 1]
     assert all("envelope" not in name for name in released_tensors(engine.model))
     rows = engine._tensors(next(source))[1]
     samples, spectrum = engine.model.both(rows, True)
@@ -199,7 +199,12 @@ def test_the_folder_opens_and_computes_what_was_trained(corpus, recipe, tmp_path
     assert len(vocoder.durations([1, 2, 3])) == 3 and "spkr.weight" in released_tensors(kept["model"])
 
 
-def test_a_stopped_run_goes_on_bit_for_bit(corpus, recipe, tmp_path, monkeypatch):
+@pytest.mark.parametrize("pulses", [0, 5])
+def test_a_stopped_run_goes_on_bit_for_bit(corpus, recipe, tmp_path, monkeypatch, pulses):
+    content = json.loads(recipe.read_text())
+    content["losses"]["pulses"] = pulses
+    recipe = tmp_path / "recipe.json"
+    recipe.write_text(json.dumps(content))
     train_vocoder(make_run(corpus, recipe), tmp_path / "whole", tmp_path / "whole.jsonl", "0")
     calls = []
     real = VocoderEngine.step

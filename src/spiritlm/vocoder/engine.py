@@ -27,10 +27,12 @@ from spiritlm.vocoder.losses import (
     PeriodicityDistance,
     ShiftedDistance,
     SpectralDistance,
+    WaveformDistance,
     adversarial_loss,
     discriminator_loss,
     feature_distance,
 )
+from spiritlm.vocoder.pulses import PulseTargets
 from spiritlm.vocoder.recipe import Recipe
 from spiritlm.vocoder.segments import SegmentBatch, Segments
 from spiritlm.vocoder.trained import TrainedVocoder
@@ -78,6 +80,7 @@ class VocoderEngine:
         self.spectral = SpectralDistance(recipe.losses.spectral_windows).to(self.device)
         self.shifted = ShiftedDistance().to(self.device)
         self.periodicity = PeriodicityDistance().to(self.device)
+        self.pulses, self.waveform = PulseTargets().to(self.device), WaveformDistance().to(self.device)
         with self.device:  # the optimizers' buffers lie where the weights lie
             self.optimizers = [
                 FlatAdamW(list(part.parameters()), settings.beta1, settings.beta2, weight_decay=settings.weight_decay)
@@ -101,6 +104,10 @@ class VocoderEngine:
         if found is None:
             total.backward()
             return _losses(parts, "envelope")
+        if weights.pulses:
+            wav, voiced = self.pulses(wav)
+            parts["pulses"] = self.waveform(found, wav, voiced)
+            total = total + weights.pulses * parts["pulses"]
         mel = parts["mel"] = self.mel(found, wav)
         total = total + weights.mel * mel
         if weights.spectral:
@@ -146,6 +153,8 @@ class VocoderEngine:
         wav, rows, _, _ = self._tensors(batch)
         with self._autocast():
             found = self.model(rows)
+        if self.recipe.losses.pulses:
+            wav, _ = self.pulses(wav)
         return _losses({"mel": self.mel(found, wav)})
 
     def any(self, flag: bool) -> bool:

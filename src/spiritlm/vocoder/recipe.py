@@ -29,7 +29,8 @@ class LossWeights:
 
     `mel_window` is that of the mel loss, with a hop of a quarter; magnitudes below `mel_floor` count as that much.
     `spectral_windows` are the transforms of the second spectral distance; `periodicity` is that of autocorrelations,
-    `shifted` that of waveforms up to a shift; the durations are learned apart. `envelope` is for the mean absolute
+    `shifted` that of waveforms up to a shift; the durations are learned apart. With `pulses` the speech that is learned
+    is that of `spiritlm.vocoder.pulses`, and this is the weight of its waveforms. `envelope` is for the mean absolute
     error of the log-mel spectrum that a linear layer, which is not kept, reads from the first `envelope_stages`
     stages of upsampling: these can learn spectra before the others learn waveforms."""
 
@@ -42,6 +43,7 @@ class LossWeights:
     spectral_windows: tuple[int, ...] = (512, 1024, 2048)
     periodicity: float = 0.0
     shifted: float = 0.0
+    pulses: float = 0.0
     durations: float = 1.0
     envelope: float = 0.0
     envelope_stages: int = 1

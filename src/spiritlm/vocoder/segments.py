@@ -154,6 +154,7 @@ class Segments:
         "envelope",
         "periodicity",
         "shifted",
+        "pulses",
     )
 
     def __init__(self, data: TrainingSet, batch: int, frames: int, seed: int):
