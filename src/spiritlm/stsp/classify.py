@@ -70,7 +70,9 @@ class TextClassifier:
         except ImportError as e:
             raise UserError("transformers is not installed", hint="pip install -r requirements-spiritlm.txt") from e
         except (OSError, ValueError, KeyError) as e:
-            raise UserError(f"{folder}: cannot be loaded: {(str(e).splitlines() or ['?'])[0]}") from e
+            hint = "a folder of config.json, weights and tokenizer; STSP's text classifier has the tokenizer of "
+            hint += "j-hartmann/sentiment-roberta-large-english-3-classes, whose files belong beside its weights"
+            raise UserError(f"{folder}: cannot be loaded: {(str(e).splitlines() or ['?'])[0]}", hint) from e
         self._model = model.to(device).eval()
 
     def of(self, texts: Sequence[str]) -> list[str]:
