@@ -217,6 +217,9 @@ def test_wrong_requests_are_refused(model, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="no model 'spirit-lm-base-7b'") as refused:
         Spiritlm("spirit-lm-base-7b")
     assert "there: mine" in refused.value.hint
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match="no GPU"):
+        Spiritlm(tmp_path / "spiritlm_model/mine", device="cuda:0")
     with pytest.raises(UserError, match="no speech units"):
         UnitIds.from_vocabulary({"a": 0}, "model")
     with pytest.raises(UserError, match="in a row"):

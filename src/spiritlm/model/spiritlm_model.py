@@ -77,6 +77,8 @@ class Spiritlm:
             path = _named(str(name), folder)
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise UserError(f"device {device}: no GPU that PyTorch can use", hint="device='cpu', or 'auto'")
         if (path / "tokenizer.model").is_file() and not (path / "tokenizer.json").is_file():
             _require_protobuf(path)
         with _loading(path):
