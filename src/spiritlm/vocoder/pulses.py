@@ -43,10 +43,9 @@ class PulseTargets(nn.Module):
         pulses, voiced = self.voices(wav)
         power, filters = self._filters(wav)
         gain = torch.sqrt(power * CODE_HOP / pulses.repeat_interleave(CODE_HOP // HOP, 1))
-        place = torch.arange(CODE_HOP, device=wav.device)
-        count = pulses[..., None] * place // CODE_HOP
-        before = (pulses[..., None] * (place - 1)).div(CODE_HOP, rounding_mode="floor")
-        train = (count != before).float().reshape(len(wav), -1, HOP) * gain[..., None]
+        place = torch.arange(-1, CODE_HOP, device=wav.device)
+        periods = (pulses[..., None] * place).div(CODE_HOP, rounding_mode="floor")
+        train = torch.diff(periods).float().reshape(len(wav), -1, HOP) * gain[..., None]
         made = torch.fft.irfft(torch.fft.rfft(train, 1024) * filters, 1024).transpose(1, 2)
         made = F.fold(made, (1, wav.shape[1] + 1024 - HOP), (1, 1024), stride=(1, HOP))[:, 0, 0, : wav.shape[1]]
         share = F.interpolate(voiced.float()[:, None], scale_factor=HOP, mode="linear")[:, 0]
@@ -55,7 +54,7 @@ class PulseTargets(nn.Module):
     def voices(self, wav: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Pulses of each unit, int64 [B, T], 1 or more, and whether each analysis is voiced, bool [B, 4 T]."""
         found, energy = self.periodicity.correlations(wav)
-        power = energy[:, 0] / self.spectrum_power(1024)
+        power = energy[:, 0] / self.periodicity.spectrum.hann.square().sum()
         voiced = (found / (energy + 1e-4)).amax(1) > VOICED
         voiced &= power > QUIET**2
         weights = voiced.unsqueeze(1) + 1e-3
@@ -63,10 +62,6 @@ class PulseTargets(nn.Module):
         score = of_units / (F.avg_pool1d(energy * weights, CODE_HOP // HOP) + 1e-6) - self.handicap
         period = self.periods[score.argmax(1)]
         return torch.round(CODE_HOP / period).long().clamp(min=1), voiced
-
-    def spectrum_power(self, window: int) -> torch.Tensor:
-        """What the energy of a Hann window of samples, as autocorrelations have it, is divided by for their power."""
-        return torch.hann_window(window, device=self.periods.device).square().sum()
 
     def _filters(self, wav: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Power [B, 4 T] and minimum-phase responses of energy 1, complex64 [B, 4 T, 513]."""
@@ -76,4 +71,4 @@ class PulseTargets(nn.Module):
         cepstrum[..., 1:] *= 2
         filters = torch.exp(torch.fft.rfft(cepstrum, 1024))
         energy = torch.fft.irfft(filters.abs().square(), dim=2)[..., :1]
-        return squares / self.spectrum_power(512), filters / torch.sqrt(energy)
+        return squares / self.spectrum.hann.square().sum(), filters / torch.sqrt(energy)
