@@ -19,11 +19,10 @@ from torch import nn
 
 from spire.errors import UserError
 from spire.units.hubert import Hubert, HubertShape
-from spire.units.hubert_cpu import CpuHubert
-from spire.units.hubert_cuda import PackedHubert
 from spire.units.hubert_encoder import normalize_wav
 from spire.units.placement import place
 from spire.units.weights import read_config
+from spiritlm.hubert_engine import hubert_engine
 from spiritlm.weight_files import HINT, fill, opened, tensors_in
 
 FRAMES = 50  # a chunk: one second
@@ -59,10 +58,7 @@ class StyleTokenizer:
         fill(self.head, head, folder)
         self.head.to(where)
         self.shape, self.labels, self.device = shape, labels, where
-        if where.type == "cpu":
-            self._engine: CpuHubert | PackedHubert = CpuHubert(encoder, numbers, release=True)
-        else:
-            self._engine = PackedHubert(encoder, where, numbers, release=True)
+        self._engine = hubert_engine(encoder, where, numbers)
 
     @torch.inference_mode()
     def projected(self, wav: np.ndarray) -> torch.Tensor:

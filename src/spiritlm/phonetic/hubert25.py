@@ -18,10 +18,9 @@ from torch import nn
 from spire.errors import UserError
 from spire.foreign.fairseq import WAVEFORM_EPS, read_fairseq
 from spire.units.hubert import Hubert, HubertShape
-from spire.units.hubert_cpu import CpuHubert
-from spire.units.hubert_cuda import PackedHubert
 from spire.units.hubert_encoder import normalize_wav
 from spire.units.placement import place
+from spiritlm.hubert_engine import hubert_engine
 from spiritlm.weight_files import HINT, fill, opened, settings_of, tensors_in
 
 LAYER = 11
@@ -36,10 +35,7 @@ class Hubert25:
         _, where, numbers = place(nn.Identity(), device, dtype)
         model, self.normalize = _load(path, layer)
         self.shape, self.dim = model.shape, model.shape.hidden_size
-        if where.type == "cpu":
-            self._engine: CpuHubert | PackedHubert = CpuHubert(model, numbers, release=True)
-        else:
-            self._engine = PackedHubert(model, where, numbers, release=True)
+        self._engine = hubert_engine(model, where, numbers)
 
     @property
     def hop(self) -> int:
