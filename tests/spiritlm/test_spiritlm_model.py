@@ -206,6 +206,8 @@ def test_the_seed_leaves_other_random_numbers_alone(model):
 def test_wrong_requests_are_refused(model, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="temprature"):
         model.generate(prompt="[Text]a", temprature=1.0)
+    with pytest.raises(UserError, match="num_return_sequences 2"):
+        model.generate(prompt="[Text]a", do_sample=True, num_return_sequences=2)
     with pytest.raises(UserError, match="nothing"):
         model.generate()
     with pytest.raises(UserError, match="OutputModality"):

@@ -265,6 +265,18 @@ def test_pitch_and_style_come_at_the_rate_of_units():
         unit_rows({"hubert": "1"}, {"dict": 9, "f0_dict": 64}, "x")
 
 
+def test_pitch_and_style_of_long_audio_stay_in_step():
+    # Four pieces of 100 s: each has 2,499 phonetic units, 1,250 pitches and 100 styles.
+    streams = {
+        "hubert": " ".join(["1"] * (4 * 2499)),
+        "pitch": " ".join(str(piece) for piece in range(4) for _ in range(1250)),
+        "style": " ".join(str(piece) for piece in range(4) for _ in range(100)),
+    }
+    rows = unit_rows(streams, {"dict": 9, "f0_dict": 64, "style_dict": 9}, "x")
+    wanted = np.repeat(np.arange(4), 2499)
+    assert (rows["f0_dict"] == wanted).all() and (rows["style_dict"] == wanted).all()
+
+
 def test_audio_encoded_in_pieces_is_cut_like_its_units():
     wav = np.arange(1_600_000 + 1300, dtype=np.float32)
     found = aligned(wav, 2499 + 1, "x")

@@ -223,6 +223,11 @@ class Spiritlm:
             if not hasattr(config, name):
                 raise UserError(f"{name} is no setting of generation", hint="names are those of GenerationConfig")
             setattr(config, name, value)
+        if (config.num_return_sequences or 1) > 1:
+            raise UserError(
+                f"num_return_sequences {config.num_return_sequences}: a request has one output",
+                hint="generate_many([request, request], seeds=[1, 2]) samples several",
+            )
         if config.eos_token_id is None:
             config.eos_token_id = own.eos_token_id if own.eos_token_id is not None else self.tokenizer.eos_token_id
         if config.max_new_tokens is None and config.max_length in (None, 20):  # 20 is the library's own default

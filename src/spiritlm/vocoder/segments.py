@@ -73,24 +73,40 @@ def matched(manifest: str | Path, streams: str | Path) -> Iterator[tuple[Utteran
 
 def unit_rows(streams: Mapping[str, str], tables: Mapping[str, int], where: str) -> dict[str, np.ndarray]:
     """Table rows of each unit, int32 [T] for each of `tables` (name: number of rows): pitch and style are repeated to
-    the rate of the units, their last value fills the end. UserError: a stream is missing, does not fit, or has a unit
-    that its table lacks."""
-    found: dict[str, np.ndarray] = {}
-    for table, (name, hop) in _STREAMS.items():
+    the rate of the units, in step every 100 s, their last value fills the end. UserError: a stream is missing, does not
+    fit, or has a unit that its table lacks."""
+    values: dict[str, np.ndarray] = {}
+    for table, (name, _) in _STREAMS.items():
         if table not in tables:
             continue
         if name not in streams:
             hint = "encode with the expressive tokenizer" if name != "hubert" else _HINT
             raise UserError(f"{where}: no {name} units", hint)
-        values = np.array(ids_of(streams[name], f"{where}: {name}"), np.int32)
-        units, rate = len(found["dict"]) if found else len(values), hop // CODE_HOP
-        if abs(len(values) * rate - units) > rate or (units and not len(values)):
-            raise UserError(f"{where}: {len(values)} {name} units do not go with {units} phonetic units", _HINT)
-        if len(values) and values.max() >= tables[table]:
-            raise UserError(f"{where}: {name} {values.max()}, this vocoder has {tables[table]}", "see the recipe")
-        values = np.repeat(values, rate)
-        found[table] = np.pad(values, (0, max(0, units - len(values))), mode="edge" if units else "constant")[:units]
+        values[table] = np.array(ids_of(streams[name], f"{where}: {name}"), np.int32)
+        if len(values[table]) and values[table].max() >= tables[table]:
+            largest = values[table].max()
+            raise UserError(f"{where}: {name} {largest}, this vocoder has {tables[table]}", "see the recipe")
+    units, found = len(values["dict"]), {}
+    rates = {table: _STREAMS[table][1] // CODE_HOP for table in values}
+    # Every 100 s lack a phonetic unit, of which pitch and style know nothing: those of long audio are not in step.
+    apart = any(abs(len(values[table]) * rate - units) > rate for table, rate in rates.items())
+    for table, rate in rates.items():
+        pieces = [(values[table], units)]
+        if apart and rate > 1:
+            each = PIECE // (rate * CODE_HOP)
+            split = np.split(values[table], range(each, len(values[table]), each))
+            pieces = [(part, PIECE_UNITS) for part in split[:-1]]
+            pieces.append((split[-1], units - PIECE_UNITS * len(pieces)))
+        if any(abs(len(part) * rate - count) > rate or (count and not len(part)) for part, count in pieces):
+            name = _STREAMS[table][0]
+            raise UserError(f"{where}: {len(values[table])} {name} units do not go with {units} phonetic units", _HINT)
+        found[table] = np.concatenate([_at_rate(part, rate, count) for part, count in pieces])
     return found
+
+
+def _at_rate(values: np.ndarray, rate: int, units: int) -> np.ndarray:
+    values = np.repeat(values, rate)
+    return np.pad(values, (0, max(0, units - len(values))), mode="edge" if units else "constant")[:units]
 
 
 def aligned(wav: np.ndarray, units: int, where: str) -> np.ndarray:
