@@ -21,12 +21,13 @@ def tone(seconds: float, kind: str = "FLAC", rate: int = 16_000, seed: int = 1) 
     return file.getvalue()
 
 
-def table(rows: int, first: int = 0, kind: str = "FLAC", **columns) -> bytes:
-    """A parquet file as the hub has them: an `audio` struct, and columns that are functions of the row's number."""
+def table(rows: int, first: int = 0, kind: str = "FLAC", sound: str = "audio", **columns) -> bytes:
+    """A parquet file as the hub has them: a struct of audio in the column `sound`, and columns that are functions of
+    the row's number."""
     numbers = range(first, first + rows)
     suffix = kind.lower()
     audio = [{"bytes": tone(0.1 + 0.01 * (n % 7), kind, seed=n), "path": f"utterance{n}.{suffix}"} for n in numbers]
-    values = {"audio": pa.array(audio, pa.struct([("bytes", pa.binary()), ("path", pa.string())]))}
+    values = {sound: pa.array(audio, pa.struct([("bytes", pa.binary()), ("path", pa.string())]))}
     values |= {name: [make(n) for n in numbers] for name, make in columns.items()}
     file = io.BytesIO()
     pq.write_table(pa.table(values), file, row_group_size=2)
