@@ -84,6 +84,7 @@ bench: $(ENV)/.complete
 	$(ENV)/bin/python benchmarks/decoding.py
 	$(ENV)/bin/python benchmarks/scoring.py
 	$(ENV)/bin/python benchmarks/report.py
+	$(ENV)/bin/python benchmarks/spiritlm.py
 
 fuzz: $(ENV)/.complete
 	nice $(ENV)/bin/python benchmarks/fuzz_syntax.py $(MUTANTS) --seed $(SEED) --save out/fuzz
