@@ -32,6 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     from spire.units.hubert import HubertShape
     from spiritlm.alignment.letters import ENGLISH
     from spiritlm.alignment.training import Recipe, train_ctc
+    from spiritlm.devices import device_named
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--manifest", type=Path, required=True, help="with texts; numbers written as words")
@@ -51,6 +52,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--checkpoint-every", default="10m", help='updates ("500") or time ("10m"); "0": none')
     parser.add_argument("--out", type=Path, required=True, help="folder of the model")
     args = parser.parse_args(argv)
+    args.device = device_named(args.device)
     shape = HubertShape.from_config(asdict(HubertShape()) | MINI | _sizes(args.config), str(args.config))
     settings = Settings(
         steps=args.steps,

@@ -21,6 +21,7 @@ from spire.training.flags import checkpoint_folders
 from spire.training.snapshots import Checkpoints, Interval
 from spire.units.hubert import HubertShape
 from spire.units.products import fast_dtype
+from spiritlm.devices import device_named
 from spiritlm.phonetic.hubert25 import Hubert25
 from spiritlm.phonetic.hubert_files import write_hubert25
 from spiritlm.phonetic.hubert_training import MINI, HubertTraining, check_shape, identity, train_hubert
@@ -29,6 +30,7 @@ from spiritlm.phonetic.labelled_audio import Labels, cepstra_of, label_audio
 
 def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
+    args.device = device_named(args.device)
     torch.set_num_threads(args.threads)
     precision = args.precision
     if precision == "auto":

@@ -22,6 +22,7 @@ from spire.manifest import read_manifest
 from spire.textfiles import write_jsonl
 from spire.training.flags import checkpoint_folders
 from spire.training.snapshots import Checkpoints, Interval
+from spiritlm.devices import device_named
 from spiritlm.phonetic.hubert25 import Hubert25
 from spiritlm.phonetic.hubert_files import write_linear
 from spiritlm.phonetic.quantizer import open_quantizer
@@ -30,6 +31,7 @@ from spiritlm.phonetic.quantizer_training import QuantizerTraining, train_quanti
 
 def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
+    args.device = device_named(args.device)
     torch.set_num_threads(args.threads)
     settings = QuantizerTraining(
         rounds=args.rounds,

@@ -19,6 +19,7 @@ from spire.errors import UserError, run_main
 from spire.manifest import read_manifest
 from spire.units.hubert import Hubert, HubertShape, load_hubert
 from spire.units.products import set_product_dtype
+from spiritlm.devices import device_named
 from spiritlm.learning import add_learning_flags, checkpoints_from
 from spiritlm.pitch.f0_files import F0Folder
 from spiritlm.style_clusters import prosody_labels
@@ -40,6 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of the transformer's products")
     add_learning_flags(parser, steps=2000, batch=16, rate=1e-3)
     args = parser.parse_args(argv)
+    args.device = device_named(args.device)
     import torch
 
     torch.set_num_threads(1)

@@ -21,8 +21,10 @@ def main(argv: list[str] | None = None) -> int:
 
     from spire.training.flags import checkpoint_folders
     from spire.training.settings import Settings
+    from spiritlm.devices import device_named
     from spiritlm.vocoder.training import VocoderRun, train_vocoder
 
+    args.device = device_named(args.device)
     settings = Settings(
         steps=args.steps,
         tokens_per_step=args.batch * args.frames,

@@ -11,6 +11,7 @@ import argparse
 from pathlib import Path
 
 from spire.errors import run_main
+from spiritlm.devices import device_named
 from spiritlm.learning import add_learning_flags, checkpoints_from
 from spiritlm.pitch.f0_files import F0Folder
 from spiritlm.pitch.tokenizer import FEATURES
@@ -31,6 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--threshold", type=float, default=1.0, help="latents a batch that keep a code in its place")
     add_learning_flags(parser, steps=20_000, batch=32, rate=1e-3)
     args = parser.parse_args(argv)
+    args.device = device_named(args.device)
     import torch
 
     torch.set_num_threads(1)

@@ -5,43 +5,29 @@ from __future__ import annotations
 import csv
 import json
 import math
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+import smoke_copy
 
 from spiritlm.tables.results import read_collected
 
 pytestmark = pytest.mark.smoke
 
-PROJECT = Path(__file__).resolve().parents[1]
-DUCTTAPE = str(Path(sys.executable).parent / "ducttape")
 SMOKE = ["-C", "configs/spiritlm_smoke.tconf"]
 OUT = "out/spiritlm_smoke"
 TABLES = ("stsp", "comprehension", "fewshot", "spirit_ablations", "resynthesis", "normalization", "spirit_parts")
 
 
 def run(study: Path, *arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [DUCTTAPE, "main.tape", *SMOKE, *arguments],
-        cwd=study,
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        timeout=1200,
-    )
+    return smoke_copy.run(study, *SMOKE, *arguments)
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory) -> Path:
     """A copy of the project in which the study was made."""
-    root = tmp_path_factory.mktemp("project") / "copy"
-    for name in ("src", "scripts", "tasks", "tapes", "configs", "data"):
-        shutil.copytree(PROJECT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("main.tape", "pyproject.toml"):
-        shutil.copy(PROJECT / name, root / name)
+    root = smoke_copy.copied(tmp_path_factory.mktemp("project") / "copy")
     made = run(root, "-y", "-j", "2")
     assert made.returncode == 0, made.stderr[-4000:]
     return root

@@ -9,43 +9,24 @@ from __future__ import annotations
 import csv
 import json
 import os
-import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from smoke_copy import DUCTTAPE, copied, run
 
 pytestmark = pytest.mark.smoke
 
-PROJECT = Path(__file__).resolve().parents[1]
-DUCTTAPE = str(Path(sys.executable).parent / "ducttape")
 SMOKE = ["-C", "configs/smoke.tconf", "-j", "2"]
 MODELS = {"tower_base", "spire_base", "spire_full", "spire_no_blocks", "spire_no_pseudo", "tower_full"}
-
-
-def run(study: Path, *arguments: str, **options) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [DUCTTAPE, "main.tape", *arguments],
-        cwd=study,
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        timeout=1200,
-        **options,
-    )
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory) -> Path:
     """A copy of the project whose smoke study was killed with SIGKILL after its third task, and then finished."""
-    root = tmp_path_factory.mktemp("project") / "copy"
-    for name in ("src", "scripts", "tasks", "tapes", "configs", "data"):
-        shutil.copytree(PROJECT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("main.tape", "pyproject.toml"):
-        shutil.copy(PROJECT / name, root / name)
+    root = copied(tmp_path_factory.mktemp("project") / "copy")
     controller = subprocess.Popen(
         [DUCTTAPE, "main.tape", *SMOKE, "-y"], cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )

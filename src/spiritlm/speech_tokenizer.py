@@ -18,13 +18,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from torch import nn
 
 from spire.audio import RATE
 from spire.errors import UserError
-from spire.units.placement import place
 from spire.waveforms import as_waveform
 from spiritlm import checkpoints
+from spiritlm.devices import device_named
 from spiritlm.phonetic.hubert25 import Hubert25
 from spiritlm.phonetic.quantizer import Quantizer, open_quantizer
 from spiritlm.pitch.tokenizer import PitchTokenizer
@@ -180,7 +179,7 @@ def spiritlm_base(
     on GPUs and on processors with such products (AVX512_BF16, AMX), but changes some units
     (benchmarks/results/spiritlm-*.md). Pitch stays float32.
     """
-    device = _device(device)
+    device = device_named(device)
     hubert, quantizer = _phonetic(folder, device, wrap_blanks, dtype)
     voice = Vocoder(checkpoints.checkpoint(checkpoints.VOCODER_BASE, folder), device, dtype) if vocoder else None
     return SpeechTokenizer(
@@ -200,7 +199,7 @@ def spiritlm_expressive(
     dtype: str = "float32",
 ) -> SpeechTokenizer:
     """The Expressive tokenizer: phonetic, pitch and style units. f0_backend: fcpe or pyaapt; others as for Base."""
-    device = _device(device)
+    device = device_named(device)
     pitch = checkpoints.checkpoint(checkpoints.PITCH, folder)
     style = checkpoints.checkpoint(checkpoints.STYLE, folder)
     hubert, quantizer = _phonetic(folder, device, wrap_blanks, dtype)
@@ -220,10 +219,6 @@ def _phonetic(folder: str | Path | None, device: str, wrap: bool, dtype: str) ->
     hubert = checkpoints.checkpoint(checkpoints.HUBERT, folder)
     quantizer = open_quantizer(checkpoints.checkpoint(checkpoints.QUANTIZER, folder), wrap, device)
     return Hubert25(hubert, device=device, dtype=dtype), quantizer
-
-
-def _device(name: str) -> str:
-    return str(place(nn.Identity(), name, "float32")[1])
 
 
 def _pieces(wav: np.ndarray) -> list[np.ndarray]:

@@ -18,6 +18,7 @@ from spire.errors import UserError
 from spire.progress import Progress
 from spire.training.snapshots import Checkpoints
 from spire.units.hubert import Hubert, HubertShape
+from spire.units.pretrain import _initialize, _rate, _spans
 from spire.units.products import Linear, set_product_dtype
 from spiritlm.phonetic.labelled_audio import HOP, REACH, LabelledAudio, check_length
 from spiritlm.phonetic.resume import Resumable
@@ -89,18 +90,6 @@ def identity(audio_record: dict, shape: HubertShape, settings: HubertTraining) -
     return {"audio": audio_record, "shape": asdict(shape), "settings": asdict(settings)}
 
 
-def _initialize(model: Hubert, head: nn.Linear) -> None:
-    for module in (*model.modules(), head):
-        if isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, std=0.02 if module.in_features != module.out_features else 0.05)
-            nn.init.zeros_(module.bias)
-    for conv in model.feature_extractor.conv_layers:
-        nn.init.kaiming_normal_(conv.conv.weight)
-        if conv.conv.bias is not None:
-            nn.init.zeros_(conv.conv.bias)
-    nn.init.normal_(model.feature_projection.projection.weight, std=model.shape.conv_dim[-1] ** -0.5)
-
-
 def _train(
     model: Hubert, head: nn.Linear, audio: LabelledAudio, settings: HubertTraining, checkpoints: Checkpoints | None
 ) -> list[dict]:
@@ -138,14 +127,6 @@ def _train(
     return curve
 
 
-def _rate(step: int, settings: HubertTraining) -> float:
-    """Linear rise, then linear fall to a twentieth, relative to the peak."""
-    rise = max(1, round(settings.warmup * settings.steps))
-    if step <= rise:
-        return step / rise
-    return 1 - 0.95 * (step - rise) / max(1, settings.steps - rise)
-
-
 def _step_loss(
     model: Hubert, head: nn.Linear, audio: LabelledAudio, settings: HubertTraining, step: int
 ) -> tuple[torch.Tensor, np.ndarray]:
@@ -177,12 +158,3 @@ def _with_noise(wav: np.ndarray, rng: np.random.Generator, share: float) -> np.n
     levels = 10 ** (-rng.uniform(0, 20, (len(wav), 1)) / 20) * (rng.random((len(wav), 1)) < share)
     levels = (levels * np.sqrt((wav**2).mean(axis=1, keepdims=True))).astype(np.float32)
     return wav + levels * rng.standard_normal(wav.shape, np.float32)
-
-
-def _spans(rng: np.random.Generator, settings: HubertTraining) -> np.ndarray:
-    """[batch, frames] bool: each frame starts a masked span with probability `mask_start`; spans may overlap."""
-    begins = rng.random((settings.batch, settings.frames)) < settings.mask_start
-    mask = begins.copy()
-    for shift in range(1, settings.mask_length):
-        mask[:, shift:] |= begins[:, :-shift]
-    return mask
